@@ -1,0 +1,1 @@
+"""UniAlign, reproduced: from download to table."""
