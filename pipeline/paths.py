@@ -1,0 +1,117 @@
+"""Where every artefact lies, relative to the project: the contract between stages, shared with the Snakefile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.digests import digest
+from pipeline.settings import Settings
+
+SPLITS = ("train", "val", "test")
+
+
+def corpus_dir(settings: Settings, corpus: str) -> Path:
+    """Folder of a corpus."""
+    return Path("data") / settings.scale / corpus
+
+
+def plan(settings: Settings, corpus: str) -> Path:
+    """What is to be rendered or downloaded: one row a clip."""
+    return corpus_dir(settings, corpus) / "plan.parquet"
+
+
+def media(settings: Settings, corpus: str) -> Path:
+    """Folder of a corpus's media files."""
+    return corpus_dir(settings, corpus) / "media"
+
+
+def shards(settings: Settings, corpus: str) -> list[str]:
+    """Names of a corpus's shards, `<split>-<number>`, in the order of the plan."""
+    entry = settings.corpora[corpus]
+    return [f"{split}-{number}" for split in SPLITS for number in range(entry.shards.get(split, 0))]  # type: ignore[call-overload]
+
+
+def rendered(settings: Settings, corpus: str, shard: str) -> Path:
+    """Outcome of rendering (or fetching) a shard's clips."""
+    return corpus_dir(settings, corpus) / "rendered" / f"{shard}.parquet"
+
+
+def shard(settings: Settings, corpus: str, name: str) -> Path:
+    """Decoded frames and waveforms of a shard."""
+    return corpus_dir(settings, corpus) / "shards" / f"{name}.{'safetensors' if settings.media.storage == 'raw' else 'tar'}"
+
+
+def decoded(settings: Settings, corpus: str, name: str) -> Path:
+    """Outcome of decoding a shard's clips."""
+    return corpus_dir(settings, corpus) / "shards" / f"{name}.parquet"
+
+
+def manifest(settings: Settings, corpus: str) -> Path:
+    """The clip table of a corpus."""
+    return corpus_dir(settings, corpus) / "manifest.parquet"
+
+
+def tower_digest(settings: Settings, modality: str) -> str:
+    """Name of a tower with the digest of all that its outputs depend on (but the data)."""
+    tower = settings.vision if modality == "vision" else settings.audio
+    return f"{modality}-{tower.name}-{digest([tower.model_dump(), settings.media.model_dump(), settings.seed], 8)}"
+
+
+def tower_weights(settings: Settings, modality: str) -> Path:
+    """Weights of a frozen tower, converted or trained once."""
+    return Path("models") / settings.scale / "towers" / modality / "weights.safetensors"
+
+
+def features(settings: Settings, modality: str, corpus: str) -> Path:
+    """Outputs of a frozen tower on a corpus."""
+    return Path("features") / settings.scale / tower_digest(settings, modality) / f"{corpus}.safetensors"
+
+
+def model(settings: Settings, run: str, seed: int) -> Path:
+    """Folder of a trained model: weights.safetensors, run.json, metrics.jsonl."""
+    return Path("models") / settings.scale / run / str(seed)
+
+
+def pooled(settings: Settings, corpus: str) -> Path:
+    """Pooled features of a corpus by the initial model: what the runs train on."""
+    return Path("models") / settings.scale / "vast" / "pooled" / f"{corpus}.safetensors"
+
+
+def evidence(settings: Settings) -> Path:
+    """What the initial model has learnt, part by part."""
+    return Path("results") / settings.scale / "tables" / "vast.json"
+
+
+def captions(settings: Settings, corpus: str) -> Path:
+    """Captions that the initial model wrote."""
+    return corpus_dir(settings, corpus) / "captions.jsonl"
+
+
+def embeddings(settings: Settings, run: str, seed: int, corpus: str) -> Path:
+    """Embeddings of a corpus by a trained model."""
+    return Path("embeddings") / settings.scale / run / str(seed) / f"{corpus}.safetensors"
+
+
+def matching(settings: Settings, corpus: str) -> Path:
+    """Matching probabilities of a fixed gallery."""
+    return Path("matching") / settings.scale / "vast" / f"{corpus}.safetensors"
+
+
+def ranks(settings: Settings, run: str, seed: int, corpus: str) -> Path:
+    """Ranks of the truth of each query."""
+    return Path("ranks") / settings.scale / run / str(seed) / f"{corpus}.parquet"
+
+
+def table(settings: Settings, name: str, kind: str) -> Path:
+    """A table as json, csv or md."""
+    return Path("results") / settings.scale / "tables" / f"{name}.{kind}"
+
+
+def figure(settings: Settings, name: str, kind: str) -> Path:
+    """A figure as png or svg."""
+    return Path("results") / settings.scale / "figures" / f"{name}.{kind}"
+
+
+def state(settings: Settings, *parts: str) -> Path:
+    """Folder of resume state, outside all declared outputs."""
+    return Path("state") / settings.scale / Path(*parts)

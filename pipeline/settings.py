@@ -1,0 +1,290 @@
+"""Typed view of `params/`: one load for Snakemake, DVC and every stage; a wrong key or value is one line that names it.
+
+`params/default.yaml` names the scale and holds what all scales share; `params/<scale>.yaml` is laid over it;
+`corpora.yaml`, `methods.yaml` and `runs.yaml` are registries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import UserError
+
+Scale = Literal["smoke", "mini", "paper"]
+Split = Literal["train", "val", "test"]
+
+
+class Strict(BaseModel):
+    """Frozen settings in which an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Media(Strict):
+    """How clips are rendered and decoded."""
+
+    seconds: float = Field(gt=0, description="length of a rendered clip")
+    frames_per_second: int = Field(gt=0)
+    size: int = Field(gt=0, description="height and width of stored frames, pixels")
+    chunks: int = Field(gt=0, description="frames a clip that a model sees")
+    train_slots: int = Field(gt=0, description="stored frames a chunk of a training clip")
+    sample_rate: int = Field(gt=0)
+    time_limit: float = Field(gt=0, description="seconds a clip may take to decode")
+    workers: int = Field(gt=0)
+    storage: Literal["raw", "archive"] = Field(description="uint8 tensors, or JPEG and FLAC in an indexed tar")
+    coverage: float = Field(ge=0, le=1, description="least share of usable clips a split")
+
+
+class Corpus(Strict):
+    """A corpus: where it comes from, what it stands for, how large its splits are."""
+
+    kind: Literal["stamps", "stories", "scenes", "sounds", "annotated"]
+    stands_for: str
+    source: str
+    licence: str
+    train: int = Field(ge=0, description="clips")
+    val: int = Field(ge=0)
+    test: int = Field(ge=0)
+    shards: dict[Split, int]
+    options: dict[str, float | int | str | bool] = {}
+
+
+class VisionTower(Strict):
+    """A frozen image encoder."""
+
+    name: Literal["efficientnet-lite0", "tiny"]
+    batch: int = Field(gt=0)
+
+
+class AudioTower(Strict):
+    """A frozen audio encoder; `logmel` is trained by the features stage and then frozen."""
+
+    name: Literal["logmel", "aisfx", "tiny"]
+    width: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    tokens: int = Field(gt=0, description="tokens a clip handed to cross-attention")
+    steps: int = Field(ge=0)
+    batch: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    noise: float = Field(ge=0, description="largest level of added noise in training")
+
+
+class Optimisation(Strict):
+    """AdamW with warm-up and linear decay."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=1, description="global batch; the micro-batch never changes a result")
+    learning_rate: float = Field(gt=0)
+    warmup: float = Field(ge=0, le=1, description="share of the steps")
+    weight_decay: float = Field(ge=0)
+    beta1: float = Field(ge=0, lt=1)
+    beta2: float = Field(ge=0, lt=1)
+    epsilon: float = Field(gt=0)
+    clip: float = Field(gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"]
+    validate_every: int = Field(gt=0)
+    checkpoint_every: int = Field(gt=0)
+
+
+class Text(Strict):
+    """The BERT that is text encoder, matching encoder and decoder."""
+
+    weights: Literal["minilm", "tiny"]
+    layers: int = Field(gt=0)
+    frozen_layers: int = Field(ge=0)
+    width: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    length: int = Field(gt=0, description="word pieces a caption, with [CLS] and [SEP]")
+
+
+class Vast(Strict):
+    """The initial model: pairwise InfoNCE + matching + captioning."""
+
+    text: Text
+    width: int = Field(gt=0, description="embedding width")
+    temperature: float = Field(gt=0)
+    matching_weight: float = Field(ge=0)
+    matching_batch: int = Field(gt=0, description="clips of the batch that take part in matching")
+    captioning_weight: float = Field(ge=0)
+    captioning_batch: int = Field(gt=0)
+    label_smoothing: float = Field(ge=0, lt=1)
+    evidence_captions: int = Field(ge=0, description="validation clips a corpus that are captioned as evidence")
+    optimisation: Optimisation
+
+
+class Training(Strict):
+    """Training of the runs from the initial model."""
+
+    adapter: int = Field(gt=0, description="hidden units of a modality's adapter")
+    seeds_per_job: int = Field(gt=0)
+    optimisation: Optimisation
+
+
+class Retrieval(Strict):
+    """Scores, ranks, statistics."""
+
+    block: int = Field(gt=0)
+    rerank: int = Field(gt=0, description="items of a query that matching re-ranks")
+    gallery: int = Field(gt=1, description="clips a corpus whose pairs are all matched")
+    matching_batch: int = Field(gt=0)
+    bootstrap: int = Field(gt=0, description="resamples")
+
+
+class Method(Strict):
+    """A training objective and the constants of its paper."""
+
+    objective: str
+    settings: dict[str, Any] = {}
+    temperature: float = Field(gt=0)
+    learn_temperature: bool
+    source: str
+
+
+class Run(Strict):
+    """A trained model: a method, what it is trained on, what it changes."""
+
+    method: str
+    corpora: list[str] = Field(default=[], description="training corpora; empty: all of the scale")
+    modalities: list[str] = ["text", "vision", "audio"]
+    settings: dict[str, Any] = {}
+    learning_rate: float | None = None
+    temperature: float | None = None
+    steps: int | None = None
+
+
+class Table(Strict):
+    """A table: its runs in order and how many seeds each has."""
+
+    runs: list[str]
+    seeds: int = Field(gt=0)
+    title: str
+
+
+class Settings(Strict):
+    """Everything in `params/`, resolved for one scale."""
+
+    scale: Scale
+    seed: int
+    threads: int = Field(gt=0)
+    media: Media
+    vision: VisionTower
+    audio: AudioTower
+    audio_candidates: list[str] = Field(description="audio towers that are compared on validation")
+    vast: Vast
+    training: Training
+    retrieval: Retrieval
+    corpora: dict[str, Corpus]
+    methods: dict[str, Method]
+    runs: dict[str, Run]
+    tables: dict[str, Table]
+
+    def run(self, name: str) -> Run:
+        """The run called `name`; a UserError names the known ones."""
+        if name not in self.runs:
+            raise UserError(f"params/runs.yaml: no run '{name}'; there are {', '.join(self.runs)}")
+        return self.runs[name]
+
+    def seeds(self, run: str) -> int:
+        """Seeds that a run is trained with: the most that any table asks for; the initial model has one."""
+        return max((table.seeds for table in self.tables.values() if run in table.runs), default=1) if run != "vast" else 1
+
+    def train_corpora(self, run: str) -> list[str]:
+        """The corpora a run is trained on."""
+        return self.run(run).corpora or list(self.corpora)
+
+
+def load(scale: str | None = None, root: Path | None = None) -> Settings:
+    """Settings of a scale (default: the one that `params/default.yaml` names)."""
+    return _load(scale, (root or Path()).resolve())
+
+
+@cache
+def _load(scale: str | None, root: Path) -> Settings:
+    params = root / "params"
+    default = _yaml(params / "default.yaml")
+    scale = scale or default.get("scale")
+    overlay_file = params / f"{scale}.yaml"
+    if scale not in ("smoke", "mini", "paper") or not overlay_file.is_file():
+        raise UserError(f"params/default.yaml: scale: '{scale}' is none of smoke, mini, paper")
+    overlay = _yaml(overlay_file)
+    registries = {name: _yaml(params / f"{name}.yaml") for name in ("corpora", "methods", "runs")}
+    merged = _merge(default, overlay) | {"scale": scale}
+    merged["corpora"] = _corpora(registries["corpora"], overlay.get("corpora", {}), scale)
+    merged["methods"] = registries["methods"]
+    merged["runs"] = registries["runs"].get("runs")
+    merged["tables"] = _merge(registries["runs"].get("tables", {}), overlay.get("tables", {}))
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise UserError(_first_error(error, default, overlay, str(scale))) from None
+    _check_names(settings)
+    return settings
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: missing; restore it from the repository")
+    try:
+        value = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a mapping")
+    return value
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _corpora(registry: Mapping[str, Any], sizes: Mapping[str, Any], scale: str | None) -> dict[str, Any]:
+    for name in sizes:
+        if name not in registry:
+            raise UserError(
+                f"params/{scale}.yaml: corpora.{name}: unknown corpus; params/corpora.yaml has {', '.join(registry)}"
+            )
+    return {name: _merge(registry[name], size) for name, size in sizes.items()}
+
+
+def _first_error(error: ValidationError, default: dict[str, Any], overlay: dict[str, Any], scale: str) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(where)
+    if where[0] in ("methods", "runs", "tables"):
+        file = "methods.yaml" if where[0] == "methods" else "runs.yaml"
+    elif where[0] == "corpora":
+        file = f"{scale}.yaml or params/corpora.yaml"
+    else:
+        file = f"{scale}.yaml" if _has(overlay, where) else "default.yaml"
+    problem = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
+    return f"params/{file}: {key}: {problem}"
+
+
+def _has(tree: Any, where: list[str]) -> bool:
+    for part in where:
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
+
+
+def _check_names(settings: Settings) -> None:
+    for name, run in settings.runs.items():
+        if run.method != "vast" and run.method not in settings.methods:
+            known = ", ".join(settings.methods)
+            raise UserError(f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; there are {known}")
+    for name, table in settings.tables.items():
+        for run in table.runs:
+            if run not in settings.runs:
+                raise UserError(f"params/runs.yaml: tables.{name}.runs: unknown run '{run}'")
