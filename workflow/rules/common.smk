@@ -1,0 +1,107 @@
+# Settings, targets and what all rules share.
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir).parent))
+
+from snakemake.exceptions import WorkflowError
+
+from pipeline import paths
+from pipeline.digests import code_digest, digest
+from pipeline.errors import UserError
+from pipeline.settings import load
+
+
+def settings_or_stop():
+    """The settings of the chosen scale; a wrong key or value stops before any job."""
+    try:
+        return load(config.get("scale"))
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+SETTINGS = settings_or_stop()
+SCALE = SETTINGS.scale
+CORPORA = list(SETTINGS.corpora)
+ENVIRONMENT = "../../envs/pipeline.yaml"
+#: GPUs a training job asks for.
+GPUS = 4 if SCALE == "paper" else 0
+
+
+def stage(command):
+    """The shell command of a stage; its output is shown and kept."""
+    return f"python -m pipeline {command} --scale {SCALE} 2>&1 | tee {{log}}"
+
+
+def log_of(name):
+    return f"logs/{SCALE}/{name}.log"
+
+
+def benchmark_of(name):
+    return f"benchmarks/{SCALE}/{name}.tsv"
+
+
+def gpus_here():
+    """Number of GPUs of this machine, at least one so that GPU jobs run in turn where there is none."""
+    if not shutil.which("nvidia-smi"):
+        return 4 if SCALE == "paper" else 1
+    listing = subprocess.run(
+        ["nvidia-smi", "-L"], capture_output=True, text=True
+    ).stdout
+    return max(len(listing.splitlines()), 1)
+
+
+def all_shards(path, corpora=CORPORA):
+    """`path(settings, corpus, shard)` of every shard."""
+    return [
+        path(SETTINGS, corpus, shard)
+        for corpus in corpora
+        for shard in paths.shards(SETTINGS, corpus)
+    ]
+
+
+def shards_of(path):
+    """An input function: `path(settings, corpus, shard)` of each shard of the corpus."""
+    return lambda wildcards: all_shards(path, [wildcards.corpus])
+
+
+def pooled_files(corpora=CORPORA):
+    return [paths.pooled(SETTINGS, corpus) for corpus in corpora]
+
+
+def seeds_of(run):
+    return list(range(SETTINGS.seeds(run)))
+
+
+def rank_files(table):
+    """Ranks that a table is made from."""
+    return [
+        paths.ranks(SETTINGS, run, seed, corpus)
+        for run in SETTINGS.tables[table].runs
+        for seed in seeds_of(run)
+        for corpus in CORPORA
+    ]
+
+
+def table_files(table):
+    return [paths.table(SETTINGS, table, kind) for kind in ("json", "csv", "md")]
+
+
+def seed_groups(runs):
+    """Jobs that serve several seeds: [(name, runs, seeds)], every run with the seeds of one job."""
+    size = SETTINGS.training.seeds_per_job
+    groups = {}
+    for run in runs:
+        seeds = seeds_of(run)
+        for start in range(0, len(seeds), size):
+            groups.setdefault(tuple(seeds[start : start + size]), []).append(run)
+    return [
+        (f"seeds{seeds[0]}to{seeds[-1]}", members, seeds)
+        for seeds, members in groups.items()
+    ]
+
+
+def listed(seeds):
+    return ",".join(map(str, seeds))

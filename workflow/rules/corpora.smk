@@ -1,0 +1,93 @@
+# Corpora: fetch, plan, render (or download), manifest, leakage.
+FETCHED = f"downloads/{SCALE}.fetched.json"
+
+
+rule fetch:
+    output:
+        FETCHED,
+    log:
+        log_of("fetch"),
+    benchmark:
+        benchmark_of("fetch")
+    retries: 2
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.corpora.fetch"),
+    shell:
+        stage("fetch")
+
+
+rule plan:
+    input:
+        ancient(FETCHED),
+    output:
+        paths.plan(SETTINGS, "{corpus}"),
+    log:
+        log_of("plan/{corpus}"),
+    benchmark:
+        benchmark_of("plan/{corpus}")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.corpora.plan"),
+        settings=lambda wildcards: digest(
+            [SETTINGS.corpora[wildcards.corpus].model_dump(), SETTINGS.seed]
+        ),
+    shell:
+        stage("plan --corpus {wildcards.corpus}")
+
+
+rule render:
+    input:
+        paths.plan(SETTINGS, "{corpus}"),
+    output:
+        paths.rendered(SETTINGS, "{corpus}", "{shard}"),
+    log:
+        log_of("render/{corpus}/{shard}"),
+    benchmark:
+        benchmark_of("render/{corpus}/{shard}")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.corpora.render"),
+        settings=digest(SETTINGS.media),
+    shell:
+        stage("render --corpus {wildcards.corpus} --shard {wildcards.shard}")
+
+
+rule manifest:
+    input:
+        paths.plan(SETTINGS, "{corpus}"),
+        shards_of(paths.rendered),
+        shards_of(paths.decoded),
+    output:
+        paths.manifest(SETTINGS, "{corpus}"),
+    log:
+        log_of("manifest/{corpus}"),
+    benchmark:
+        benchmark_of("manifest/{corpus}")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.corpora.merge"),
+        coverage=SETTINGS.media.coverage,
+    shell:
+        stage("manifest --corpus {wildcards.corpus}")
+
+
+rule check_leakage:
+    input:
+        expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+    output:
+        paths.table(SETTINGS, "leakage", "json"),
+    log:
+        log_of("leakage"),
+    benchmark:
+        benchmark_of("leakage")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.corpora.leakage"),
+    shell:
+        stage("leakage")

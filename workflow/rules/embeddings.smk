@@ -1,0 +1,32 @@
+# Embeddings of all corpora by a run.
+for name, runs, seeds in seed_groups(list(SETTINGS.runs)):
+
+    rule:
+        name:
+            f"embed_{name}"
+        input:
+            expand(
+                paths.model(SETTINGS, "{{run}}", "{seed}") / "weights.safetensors",
+                seed=seeds,
+            ),
+            pooled_files(),
+        output:
+            expand(
+                paths.embeddings(SETTINGS, "{{run}}", "{seed}", "{corpus}"),
+                seed=seeds,
+                corpus=CORPORA,
+            ),
+        log:
+            log_of(f"embed/{{run}}/{name}"),
+        benchmark:
+            benchmark_of(f"embed/{{run}}/{name}")
+        wildcard_constraints:
+            run="|".join(runs),
+        conda:
+            ENVIRONMENT
+        resources:
+            gpu=min(GPUS, 1),
+        params:
+            code=code_digest("pipeline.embeddings.embed"),
+        shell:
+            stage(f"embed --run {{wildcards.run}} --seeds {listed(seeds)} --threads 1")

@@ -1,0 +1,65 @@
+# Features: frozen towers and their outputs.
+rule vision_tower:
+    output:
+        paths.tower_weights(SETTINGS, "vision"),
+    log:
+        log_of("tower/vision"),
+    benchmark:
+        benchmark_of("tower/vision")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.features.convert"),
+        settings=digest(SETTINGS.vision),
+    shell:
+        stage("tower --modality vision")
+
+
+rule audio_tower:
+    input:
+        expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+        all_shards(paths.shard),
+    output:
+        paths.tower_weights(SETTINGS, "audio"),
+        paths.table(SETTINGS, "towers", "json"),
+    log:
+        log_of("tower/audio"),
+    benchmark:
+        benchmark_of("tower/audio")
+    conda:
+        ENVIRONMENT
+    threads: SETTINGS.threads
+    resources:
+        gpu=min(GPUS, 1),
+    params:
+        code=code_digest("pipeline.features.tower"),
+        settings=digest([SETTINGS.audio, SETTINGS.audio_candidates, SETTINGS.seed]),
+    shell:
+        stage("tower --modality audio")
+
+
+for modality in ("vision", "audio"):
+
+    rule:
+        name:
+            f"{modality}_features"
+        input:
+            paths.tower_weights(SETTINGS, modality),
+            paths.manifest(SETTINGS, "{corpus}"),
+            shards_of(paths.shard),
+        output:
+            paths.features(SETTINGS, modality, "{corpus}"),
+        log:
+            log_of(f"features/{modality}/{{corpus}}"),
+        benchmark:
+            benchmark_of(f"features/{modality}/{{corpus}}")
+        conda:
+            ENVIRONMENT
+        threads: SETTINGS.threads
+        resources:
+            gpu=min(GPUS, 1),
+        params:
+            code=code_digest("pipeline.features.extract"),
+            tower=paths.tower_digest(SETTINGS, modality),
+        shell:
+            stage(f"features --modality {modality} --corpus {{wildcards.corpus}}")

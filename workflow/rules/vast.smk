@@ -1,0 +1,96 @@
+# VAST: the initial model, what it has learnt, its pooled features and its matching probabilities.
+VAST = paths.model(SETTINGS, "vast", 0)
+TOWERS = [
+    paths.features(SETTINGS, modality, corpus)
+    for modality in ("vision", "audio")
+    for corpus in CORPORA
+]
+
+
+rule vast:
+    input:
+        expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+        TOWERS,
+    output:
+        VAST / "weights.safetensors",
+        VAST / "run.json",
+        VAST / "metrics.jsonl",
+    log:
+        log_of("vast"),
+    benchmark:
+        benchmark_of("vast")
+    conda:
+        ENVIRONMENT
+    threads: SETTINGS.threads
+    resources:
+        gpu=min(GPUS, 1),
+    params:
+        code=code_digest("pipeline.vast.train"),
+        settings=digest([SETTINGS.vast, SETTINGS.seed]),
+    shell:
+        stage("vast")
+
+
+rule pool:
+    input:
+        VAST / "weights.safetensors",
+        expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+        TOWERS,
+    output:
+        pooled_files(),
+    log:
+        log_of("pool"),
+    benchmark:
+        benchmark_of("pool")
+    conda:
+        ENVIRONMENT
+    threads: SETTINGS.threads
+    params:
+        code=code_digest("pipeline.vast.pool"),
+    shell:
+        stage("pool")
+
+
+rule evidence:
+    input:
+        VAST / "weights.safetensors",
+        pooled_files(),
+        TOWERS,
+    output:
+        paths.evidence(SETTINGS),
+    log:
+        log_of("evidence"),
+    benchmark:
+        benchmark_of("evidence")
+    conda:
+        ENVIRONMENT
+    threads: SETTINGS.threads
+    params:
+        code=code_digest("pipeline.vast.evidence"),
+        settings=SETTINGS.vast.evidence_captions,
+    shell:
+        stage("evidence")
+
+
+rule match:
+    input:
+        VAST / "weights.safetensors",
+        paths.manifest(SETTINGS, "{corpus}"),
+        paths.features(SETTINGS, "vision", "{corpus}"),
+        paths.features(SETTINGS, "audio", "{corpus}"),
+    output:
+        paths.matching(SETTINGS, "{corpus}"),
+    log:
+        log_of("match/{corpus}"),
+    benchmark:
+        benchmark_of("match/{corpus}")
+    conda:
+        ENVIRONMENT
+    threads: SETTINGS.threads
+    resources:
+        gpu=min(GPUS, 1),
+    params:
+        code=code_digest("pipeline.vast.matching"),
+        settings=digest([SETTINGS.retrieval.gallery, SETTINGS.seed]),
+    shell:
+        stage("match --corpus {wildcards.corpus}")
