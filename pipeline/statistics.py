@@ -1,0 +1,179 @@
+"""Intervals and tests for retrieval: a hierarchical paired bootstrap over seeds x caption clusters.
+
+The same test captions are used by every seed, so the design is crossed: value = mean + seed + cluster + interaction.
+Drawing both factors with replacement at once counts the interaction three times (Owen, *The pigeonhole bootstrap*,
+2007), which is far too wide for paired differences. Here the two are drawn separately and added:
+
+* clusters with replacement, on the mean over seeds: its variance is (cluster + interaction / S) / G, as it should be;
+* seeds with replacement, on seed means freed of what the interaction puts into them (variance components), scaled by
+  S / (S - 1) and by the spread of a chi distribution, so that few seeds give Student's tails rather than too short ones.
+
+With one seed the interval is that of the test captions alone. Queries of one cluster (renderings of one caption,
+members of a family) stay together. Simulated coverage of the 95 % intervals is within 93-97 % (tests).
+
+P(A > B) is that of Bouthillier et al. 2021: the probability that one more training and one more test sample put A
+first. Holm 1979 for several comparisons. Equivalence by two one-sided tests at 5 %: the 90 % interval in the band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+#: Half-width of the band in which two methods count as equivalent, in percentage points.
+EQUIVALENCE_BAND = 2.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its resamples: `value` [...], `resamples` [..., B], `per_seed` [..., S]; differences keep the pairing."""
+
+    value: Array
+    resamples: Array
+    per_seed: Array
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        return Estimate(self.value - other.value, self.resamples - other.resamples, self.per_seed - other.per_seed)
+
+    def __getitem__(self, index: int | tuple[int, ...]) -> Estimate:
+        return Estimate(self.value[index], self.resamples[index], self.per_seed[index])
+
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Percentile interval; NaN where there is one cluster only."""
+        tail = (1 - level) / 2
+        low, high = np.quantile(self.resamples, [tail, 1 - tail], axis=-1)
+        return low, high
+
+    @property
+    def standard_error(self) -> Array:
+        """Standard deviation of the resamples."""
+        return np.asarray(self.resamples.std(axis=-1, ddof=1))
+
+    @property
+    def seed_deviation(self) -> Array:
+        """Standard deviation of the seeds' values; NaN with one seed."""
+        seeds = self.per_seed.shape[-1]
+        return np.asarray(self.per_seed.std(axis=-1, ddof=1) if seeds > 1 else np.full(self.value.shape, np.nan))
+
+    def p_value(self) -> Array:
+        """Two-sided p for a mean of zero: how often a resample strays from the estimate as far as zero does."""
+        strays = np.abs(self.resamples - self.value[..., None]) >= np.abs(self.value)[..., None]
+        return np.asarray((1 + strays.sum(axis=-1)) / (1 + self.resamples.shape[-1]))
+
+
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Average over test sets of the same models: seeds are shared, clusters independent."""
+    return Estimate(
+        np.mean([one.value for one in estimates], axis=0),
+        np.mean([one.resamples for one in estimates], axis=0),
+        np.mean([one.per_seed for one in estimates], axis=0),
+    )
+
+
+class Bootstrap:
+    """Draws of seeds and clusters, made once and shared by all that is compared: that is what pairs them.
+
+    `seeds` is the number of seeds, `draws` the number of resamples. Two Bootstraps of the same (seeds, draws, seed)
+    draw the same seeds whatever their clusters, so `mean` may average over corpora.
+    """
+
+    def __init__(self, groups: ArrayLike, seeds: int, draws: int, seed: int = 0):
+        _, self.cluster = np.unique(np.asarray(groups), return_inverse=True)
+        if not self.cluster.size:
+            raise ValueError("no queries to resample")
+        self.clusters = int(self.cluster.max()) + 1
+        self.sizes = np.bincount(self.cluster, minlength=self.clusters).astype(np.float64)
+        self.seeds, self.draws = seeds, draws
+        seed_random = np.random.default_rng([seed, 1])
+        self.seed_weights = _counts(seed_random, draws, seeds) / seeds - 1 / seeds
+        self.stretch = np.sqrt((seeds - 1) / seed_random.chisquare(max(seeds - 1, 1), draws)) if seeds > 1 else np.zeros(draws)
+        self.cluster_weights = _counts(np.random.default_rng([seed, 2, self.clusters]), draws, self.clusters)
+        self.resampled_sizes = self.cluster_weights @ self.sizes
+
+    def __call__(self, values: ArrayLike) -> Estimate:
+        """Mean of `values` [..., seeds, queries] with its resamples."""
+        array = np.asarray(values, np.float64)
+        if array.shape[-2:] != (self.seeds, self.cluster.size):
+            raise ValueError(f"values [..., {array.shape[-2:]}] are not [..., {self.seeds}, {self.cluster.size}]")
+        sums = self._cluster_sums(array)
+        per_seed = sums.sum(-1) / self.cluster.size
+        value = per_seed.mean(-1)
+        if self.clusters < 2:
+            return Estimate(value, np.full((*value.shape, self.draws), np.nan), per_seed)
+        cluster_part = (sums.mean(-2) @ self.cluster_weights.T) / self.resampled_sizes - value[..., None]
+        return Estimate(value, value[..., None] + cluster_part + self._seed_part(sums, per_seed), per_seed)
+
+    def superiority(self, difference: ArrayLike) -> float:
+        """P(A > B) of paired values A - B [seeds, queries]: one seed, one draw of clusters; equal counts half."""
+        sums = self._cluster_sums(np.asarray(difference, np.float64))
+        drawn = (sums @ self.cluster_weights.T) / self.resampled_sizes
+        return float((drawn > 0).mean() + 0.5 * (drawn == 0).mean())
+
+    def _cluster_sums(self, array: Array) -> Array:
+        if self.clusters == self.cluster.size:
+            sums = np.empty_like(array)
+            sums[..., self.cluster] = array
+            return sums
+        order = np.argsort(self.cluster, kind="stable")
+        starts = np.searchsorted(self.cluster[order], np.arange(self.clusters))
+        return np.asarray(np.add.reduceat(array[..., order], starts, axis=-1))
+
+    def _seed_part(self, sums: Array, per_seed: Array) -> Array:
+        if self.seeds < 2:
+            return np.zeros((*per_seed.shape[:-1], self.draws))
+        deviations = per_seed - per_seed.mean(-1, keepdims=True)
+        between = (deviations**2).sum(-1) / (self.seeds - 1)
+        # What a seed's mean would vary by were seeds all alike: the interaction, from linearised cluster residuals.
+        residual = (sums - per_seed[..., None] * self.sizes) / self.sizes.mean()
+        residual = residual - residual.mean(-2, keepdims=True)
+        noise = (residual**2).sum((-1, -2)) / ((self.seeds - 1) * (self.clusters - 1)) / self.clusters
+        share = np.divide(np.maximum(between - noise, 0), between, out=np.zeros_like(between), where=between > 0)
+        scale = np.sqrt(share * self.seeds / (self.seeds - 1))
+        return np.asarray((deviations * scale[..., None]) @ self.seed_weights.T * self.stretch)
+
+
+def _counts(random: np.random.Generator, draws: int, size: int) -> Array:
+    """[draws, size] how often each of `size` is drawn in `size` draws with replacement."""
+    picks = random.integers(size, size=(draws, size)) + np.arange(draws)[:, None] * size
+    return np.bincount(picks.ravel(), minlength=draws * size).reshape(draws, size).astype(np.float64)
+
+
+def holm(p_values: ArrayLike) -> Array:
+    """Holm's step-down adjusted p values [n]."""
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1)
+    return adjusted
+
+
+def verdict(difference: Estimate, band: float, adjusted_p: float) -> str:
+    """`better`, `worse`, `equivalent` (90 % interval within ± band, in the unit of the estimate) or `unclear`."""
+    low, high = difference.interval(0.90)
+    if -band < low and high < band:
+        return "equivalent"
+    if adjusted_p < 0.05:
+        return "better" if difference.value > 0 else "worse"
+    return "unclear"
+
+
+def smallest_visible(n: int, discordant: float = 0.15, power: float = 0.8, level: float = 0.95) -> float:
+    """Smallest difference of two paired shares that n queries show with `power`, if `discordant` of them differ."""
+    return _sizes(power, level) * sqrt(discordant / n)
+
+
+def smallest_visible_at(standard_error: float, power: float = 0.8, level: float = 0.95) -> float:
+    """The same for a difference whose standard error is known."""
+    return _sizes(power, level) * standard_error
+
+
+def _sizes(power: float, level: float) -> float:
+    normal = NormalDist()
+    return normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)

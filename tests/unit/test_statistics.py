@@ -1,0 +1,123 @@
+"""Simulated data with known answers: coverage, size and power of what the tables print."""
+
+import numpy as np
+import pytest
+
+from pipeline import statistics
+from pipeline.statistics import Bootstrap
+
+
+def simulate(random, trials, seeds, clusters, size, spread, level=0.5, gap=0.0):
+    """[trials, seeds, clusters x size] values: level + seed + cluster + interaction + noise, normal effects."""
+    seed_sd, cluster_sd, interaction_sd, noise_sd = spread
+    seed = random.normal(0, seed_sd, (trials, seeds, 1, 1))
+    cluster = random.normal(0, cluster_sd, (trials, 1, clusters, 1))
+    interaction = random.normal(0, interaction_sd, (trials, seeds, clusters, 1))
+    noise = random.normal(0, noise_sd, (trials, seeds, clusters, size))
+    return (level + gap + seed + cluster + interaction + noise).reshape(trials, seeds, -1)
+
+
+def coverage(values, truth, seeds, clusters, size):
+    estimate = Bootstrap(np.repeat(np.arange(clusters), size), seeds, draws=800, seed=3)(values)
+    low, high = estimate.interval()
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
+@pytest.mark.parametrize(
+    "seeds, spread",
+    [
+        (10, (0.0, 0.4, 0.2, 0.1)),  # clusters matter
+        (10, (0.03, 0.3, 0.3, 0.1)),  # both matter
+        (10, (0.1, 0.1, 0.3, 0.1)),  # seeds matter
+        (10, (0.0, 0.05, 0.5, 0.2)),  # a paired difference: interaction above all
+        (3, (0.03, 0.3, 0.3, 0.1)),
+        (1, (0.0, 0.3, 0.3, 0.1)),
+    ],
+)
+def test_intervals_cover_as_they_say(seeds, spread):
+    values = simulate(np.random.default_rng(5), 1500, seeds, 120, 2, spread)
+    assert 0.93 <= coverage(values, 0.5, seeds, 120, 2) <= 0.97
+
+
+def test_intervals_of_hits_cover():
+    random = np.random.default_rng(6)
+    chance = np.clip(random.beta(2, 2, (1500, 1, 300)) + random.normal(0, 0.05, (1500, 10, 1)), 0, 1)
+    hits = random.random((1500, 10, 300)) < chance
+    assert 0.93 <= coverage(hits, 0.5, 10, 300, 1) <= 0.97
+
+
+def test_pairing_narrows_and_matches_the_slow_way():
+    random = np.random.default_rng(7)
+    a, b = random.random((4, 50)), random.random((4, 50))
+    bootstrap = Bootstrap(np.arange(50) // 5, 4, draws=200, seed=1)
+    both = bootstrap(np.stack([a, b]))
+    difference, direct = both[0] - both[1], bootstrap(a - b)
+    assert difference.value == pytest.approx(a.mean() - b.mean()) == pytest.approx(float(direct.value))
+    assert bootstrap(a).value == pytest.approx(a.mean())
+    assert difference.per_seed == pytest.approx((a - b).mean(1))
+
+
+def test_single_seed_matches_a_naive_cluster_bootstrap():
+    values = np.random.default_rng(8).random(30)
+    groups = np.repeat(np.arange(6), [1, 2, 3, 7, 8, 9])
+    bootstrap = Bootstrap(groups, 1, draws=50, seed=2)
+    estimate = bootstrap(values[None])
+    for draw in range(50):
+        sample = np.concatenate([np.tile(values[groups == g], int(bootstrap.cluster_weights[draw, g])) for g in range(6)])
+        assert estimate.resamples[draw] == pytest.approx(sample.mean())
+
+
+def test_no_difference_is_rejected_one_time_in_twenty():
+    values = simulate(np.random.default_rng(9), 1500, 10, 150, 1, (0.02, 0.05, 0.4, 0.1), level=0.0)
+    p = Bootstrap(np.arange(150), 10, draws=800)(values).p_value()
+    assert 0.03 <= (p < 0.05).mean() <= 0.07
+
+
+def test_smallest_visible_difference_has_the_power_it_promises():
+    assert [round(100 * statistics.smallest_visible(n), 1) for n in (300, 1000, 2000, 4000)] == [6.3, 3.4, 2.4, 1.7]
+    random, n = np.random.default_rng(10), 1000
+    gap = statistics.smallest_visible(n)
+    outcome = random.choice([1.0, -1.0, 0.0], p=[0.075 + gap / 2, 0.075 - gap / 2, 0.85], size=(1000, 1, n))
+    p = Bootstrap(np.arange(n), 1, draws=400)(outcome).p_value()
+    assert 0.76 <= (p < 0.05).mean() <= 0.84
+
+
+def test_probability_of_superiority():
+    bootstrap = Bootstrap(np.arange(400), 5, draws=400)
+    random = np.random.default_rng(11)
+    assert bootstrap.superiority(random.normal(0, 1, (5, 400)) + 0.5) > 0.99
+    assert bootstrap.superiority(np.zeros((5, 400))) == 0.5
+    one_in_five = np.array([1.0, -1, -1, -1, -1])[:, None].repeat(400, 1)
+    assert bootstrap.superiority(one_in_five) == pytest.approx(0.2)
+
+
+def test_holm_against_the_textbook():
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+
+
+def test_verdicts():
+    bootstrap = Bootstrap(np.arange(2000), 1, draws=400)
+    random = np.random.default_rng(12)
+    small = bootstrap(random.normal(0.1, 1, (1, 2000)))
+    large = bootstrap(random.normal(9, 20, (1, 2000)))
+    vague = bootstrap(random.normal(0, 300, (1, 2000)))
+    assert statistics.verdict(small, 2, 0.001) == "equivalent"
+    assert statistics.verdict(large, 2, 0.001) == "better"
+    assert statistics.verdict(vague, 2, 0.9) == "unclear"
+
+
+def test_average_over_corpora_shares_seeds():
+    values = np.random.default_rng(13).random((3, 1))
+    one = Bootstrap(np.arange(40), 3, draws=100)(values.repeat(40, 1))
+    two = Bootstrap(np.arange(70), 3, draws=100)(values.repeat(70, 1))
+    assert statistics.mean([one, two]).resamples == pytest.approx(one.resamples)
+
+
+def test_one_cluster_has_no_interval_and_shapes_are_checked():
+    estimate = Bootstrap(["a", "a"], 1, draws=10)([[1.0, 0.0]])
+    assert float(estimate.value) == 0.5 and np.isnan(estimate.interval()[0])
+    with pytest.raises(ValueError, match="are not"):
+        Bootstrap(["a", "b"], 2, draws=10)([[1.0, 0.0]])
+    with pytest.raises(ValueError, match="no queries"):
+        Bootstrap([], 2, draws=10)
