@@ -75,14 +75,31 @@ def seeds_of(run):
     return list(range(SETTINGS.seeds(run)))
 
 
-def rank_files(table):
-    """Ranks that a table is made from."""
+def model_files(table):
+    """The weights of a table's runs."""
     return [
-        paths.ranks(SETTINGS, run, seed, corpus)
+        paths.model(SETTINGS, run, seed) / "weights.safetensors"
+        for run in SETTINGS.tables[table].runs
+        for seed in seeds_of(run)
+    ]
+
+
+def per_corpus(path, table):
+    """`path(settings, run, seed, corpus)` of all that a table needs."""
+    return [
+        path(SETTINGS, run, seed, corpus)
         for run in SETTINGS.tables[table].runs
         for seed in seeds_of(run)
         for corpus in CORPORA
     ]
+
+
+def embedding_files(table):
+    return per_corpus(paths.embeddings, table)
+
+
+def rank_files(table):
+    return per_corpus(paths.ranks, table)
 
 
 def table_files(table):
