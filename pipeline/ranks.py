@@ -1,0 +1,114 @@
+"""Stored ranks: one row a query, direction, score and gallery; all retrieval measures follow from them without a model.
+
+`rank` is the rank of the best hit among the gallery's misses, tied misses counting half (a collapsed model cannot score
+by luck), and `ties` their number. `items` is the size of the gallery and `relevant` the number of hits in it, so that
+chance is known; `group` is the cluster of captions that the bootstrap keeps together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import comb
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.files import atomic
+
+COLUMNS = ("split", "gallery", "direction", "score", "query", "group", "rank", "ties", "items", "relevant")
+#: Whole galleries, and the fixed ones whose pairs are all matched.
+FULL, MATCHED = "full", "matched"
+
+
+class Key(NamedTuple):
+    """What was ranked how."""
+
+    split: str
+    gallery: str
+    direction: str
+    score: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Ranks of Q queries: ids and groups [Q], rank [Q], ties [Q], hits in the gallery [Q], gallery size."""
+
+    query: NDArray[Any]
+    group: NDArray[Any]
+    rank: NDArray[np.float64]
+    ties: NDArray[np.int64]
+    relevant: NDArray[np.int64]
+    items: int
+
+    def recall(self, k: int) -> NDArray[np.float64]:
+        """[Q] 1 where a hit is among the first k."""
+        return (self.rank <= k).astype(np.float64)
+
+    def reciprocal(self) -> NDArray[np.float64]:
+        """[Q] reciprocal ranks."""
+        return np.asarray(1 / self.rank)
+
+    def chance(self, k: int = 1) -> float:
+        """Expected recall at k of a random order."""
+        if k >= self.items:
+            return 1.0
+        counts, how_often = np.unique(self.relevant, return_counts=True)
+        missed = [comb(self.items - int(count), k) / comb(self.items, k) for count in counts]
+        return float(1 - np.average(missed, weights=how_often))
+
+
+def write(path: Path, rankings: Iterable[tuple[Key, Ranking]], metadata: dict[str, Any]) -> None:
+    """Write rankings as parquet with `metadata` (run, seed, corpus, digests) in its schema."""
+    parts = []
+    for key, ranking in rankings:
+        n = len(ranking.query)
+        columns = {name: _repeated(value, n) for name, value in key._asdict().items()}
+        columns |= {"query": _dictionary(ranking.query), "group": _dictionary(ranking.group)}
+        columns |= {"rank": pa.array(ranking.rank.astype(np.float32)), "ties": pa.array(ranking.ties.astype(np.int32))}
+        columns |= {"items": pa.array(np.full(n, ranking.items, np.int32))}
+        columns |= {"relevant": pa.array(ranking.relevant.astype(np.int32))}
+        parts.append(pa.table(columns))
+    table = pa.concat_tables(parts).unify_dictionaries()
+    table = table.replace_schema_metadata({"pipeline": json.dumps(metadata)})
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read(path: Path) -> tuple[dict[Key, Ranking], dict[str, Any]]:
+    """Read what `write` wrote; a UserError names a file that is no ranks file."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: cannot be read as ranks ({str(error).splitlines()[0]}); rank the run again") from None
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise UserError(f"{path}: no column '{missing[0]}'; rank the run again")
+    frame = table.to_pandas()
+    rankings = {}
+    for names, rows in frame.groupby(list(Key._fields), observed=True, sort=False):
+        rankings[Key(*map(str, names))] = Ranking(
+            np.asarray(rows["query"].astype(str)),
+            np.asarray(rows["group"].astype(str)),
+            rows["rank"].to_numpy(np.float64),
+            rows["ties"].to_numpy(np.int64),
+            rows["relevant"].to_numpy(np.int64),
+            int(rows["items"].iloc[0]),
+        )
+    return rankings, json.loads((table.schema.metadata or {}).get(b"pipeline", b"{}"))
+
+
+def _repeated(value: str, n: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), [value])
+
+
+def _dictionary(values: NDArray[Any]) -> pa.DictionaryArray:
+    codes, names = pd.factorize(np.asarray(values, dtype=object))
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), [str(name) for name in names])
