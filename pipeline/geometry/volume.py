@@ -1,0 +1,131 @@
+"""Gram volume of tuples: sqrt(det G), G_mn = <z_m, z_n> (GRAM, Cicchetti et al. 2024; UniAlign Eq. 12).
+
+`det G(q, D) = det G(D) * (|q|^2 - |Q_D^T q|^2)`: the volume of a query with an item's vectors is the item's own volume
+times the query's distance from their span. Two and three vectors use the expanded determinant of the cosine arrays,
+more vectors the factorised form; no array is larger than queries x items.
+
+Deviation from the releases (`sqrt(abs(det))`, no epsilon, infinite slope at dependent tuples): a tuple whose
+determinant is below `EPSILON` times the product of its squared lengths counts as dependent and has volume 0 and
+gradient 0, which is a subgradient, because 0 is the minimum. Zero volume means linear dependence, not collinearity.
+"""
+
+import torch
+from torch import Tensor
+
+from pipeline.geometry.precision import full
+
+EPSILON = 1e-10  # on det G / prod |z|^2: volumes below 1e-5 are below float32's rounding of the determinant (1e-7)
+RANK_COSINE = 1.0 - 1e-6  # |cos| above this: the vector lies in the span of those before it
+
+
+def root(determinant: Tensor, bound: Tensor | float = 1.0) -> Tensor:
+    """sqrt(determinant), with value and gradient 0 where it is not above `EPSILON * bound`."""
+    positive = determinant > EPSILON * bound
+    return torch.where(positive, determinant, 1.0).sqrt() * positive
+
+
+def gram(z: Tensor) -> Tensor:
+    """Gram matrices of tuples: `z [M, B, D] -> [B, M, M]`."""
+    tuples = full(z).transpose(0, 1)
+    return tuples @ tuples.mT
+
+
+def determinant(matrix: Tensor) -> Tensor:
+    """Determinant of Gram matrices `[..., M, M] -> [...]` by elimination; 0 (gradient 0) at the first zero pivot.
+
+    No pivoting is needed for a positive semidefinite matrix: a zero pivot means a zero row and column.
+    """
+    product = torch.ones_like(matrix[..., 0, 0])
+    while matrix.shape[-1] > 1:
+        pivot = matrix[..., 0, 0]
+        usable = pivot > 0
+        column = matrix[..., 1:, 0]
+        inverse = torch.where(usable, pivot, 1.0).reciprocal()
+        matrix = matrix[..., 1:, 1:] - column[..., :, None] * (column * inverse[..., None])[..., None, :]
+        product = product * torch.where(usable, pivot, 0.0)
+    return product * matrix[..., 0, 0]
+
+
+def volume(z: Tensor) -> Tensor:
+    """Volume of each tuple: `z [M, B, D] -> [B]`, M >= 2."""
+    if z.dim() != 3 or z.shape[0] < 2:
+        raise ValueError(f"volume needs at least two modalities [M, B, D], got {list(z.shape)}")
+    g = gram(z)
+    bound = g.diagonal(dim1=-2, dim2=-1).prod(-1)
+    if z.shape[0] == 3:
+        a, b, c = g[:, 0, 1], g[:, 0, 2], g[:, 1, 2]
+        aa, bb, cc = g[:, 0, 0], g[:, 1, 1], g[:, 2, 2]
+        return root(bound + 2 * a * b * c - aa * c * c - bb * b * b - cc * a * a, bound)
+    return root(determinant(g), bound)
+
+
+def directions(items: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal directions of each item's vectors by Gram-Schmidt, with the numerical-rank rule.
+
+    `items [K, N, D] -> (Q [K, N, D], height [K, N])`. `height` is the length of what is left of vector k after the
+    directions before it. A vector with |cos| > 1 - 1e-6 to the span before it (or a zero vector) adds no direction:
+    its row of Q and its height are zero.
+    """
+    found: list[Tensor] = []
+    heights: list[Tensor] = []
+    for vector in full(items):
+        squared = vector.square().sum(-1)
+        rest = vector
+        for _ in range(2):  # once more than in exact arithmetic: keeps Q orthogonal for nearly dependent vectors
+            for q in found:
+                rest = rest - (rest * q).sum(-1, keepdim=True) * q
+        left = rest.square().sum(-1)
+        independent = left > (1.0 - RANK_COSINE**2) * squared
+        height = torch.where(independent, left, 1.0).sqrt()
+        found.append(torch.where(independent[:, None], rest / height[:, None], 0.0))
+        heights.append(height * independent)
+    return torch.stack(found), torch.stack(heights)
+
+
+def squared_distance_from_span(queries: Tensor, basis: Tensor) -> Tensor:
+    """|q|^2 - |Q^T q|^2, not below 0: `queries [N, D]`, orthonormal `basis [K, N', D] -> [N, N']`."""
+    rest = queries.square().sum(-1, keepdim=True).expand(-1, basis.shape[1])
+    for q in basis:
+        rest = rest - (queries @ q.mT).square()
+    return rest.clamp_min(0.0)
+
+
+def factorised_volume(queries: Tensor, items: Tensor) -> Tensor:
+    """`pairwise_volume` by orthogonal directions of the items, for any K: K products of queries and items."""
+    queries, items = full(queries), full(items)
+    basis, height = directions(items)
+    own = height.prod(0)
+    squared = squared_distance_from_span(queries, basis)
+    lengths = queries.square().sum(-1, keepdim=True)
+    return root(squared, lengths) * own
+
+
+def pairwise_volume(queries: Tensor, items: Tensor) -> Tensor:
+    """Volume of every query with every item's vectors.
+
+    `queries [N, D]`, `items [K, N', D] -> [N, N']`, K >= 1, lengths are not assumed to be one.
+    """
+    check_pairs(queries, items)
+    queries, items = full(queries), full(items)
+    if len(items) > 2:
+        return factorised_volume(queries, items)
+    qq = queries.square().sum(-1)[:, None]
+    first = items[0]
+    a = queries @ first.mT
+    aa = first.square().sum(-1)
+    if len(items) == 1:
+        bound = qq * aa
+        return root(bound - a.square(), bound)
+    second = items[1]
+    b = queries @ second.mT
+    bb = second.square().sum(-1)
+    ab = (first * second).sum(-1)
+    # det G = |q|^2 det G(v1, v2) - (q.v1)^2 |v2|^2 - (q.v2)^2 |v1|^2 + 2 (q.v1)(q.v2)(v1.v2)
+    value = qq * (aa * bb - ab.square()) - a * (a * bb - 2 * b * ab) - b.square() * aa
+    return root(value, qq * (aa * bb))
+
+
+def check_pairs(queries: Tensor, items: Tensor) -> None:
+    """ValueError unless `queries [N, D]` and `items [K >= 1, N', D]` fit together."""
+    if queries.dim() != 2 or items.dim() != 3 or len(items) < 1 or queries.shape[-1] != items.shape[-1]:
+        raise ValueError(f"need queries [N, D] and items [K, N', D], got {list(queries.shape)}, {list(items.shape)}")
