@@ -15,13 +15,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipeline import checkpoints
+from pipeline.adamw import AdamW
 from pipeline.digests import digest
 from pipeline.errors import UserError
 from pipeline.settings import Optimisation
@@ -48,7 +49,7 @@ def fit(
     non-finite loss or gradient, and on a state of other settings.
     """
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    optimiser = _optimiser(list(parameters.values()), optimisation)
+    optimiser = AdamW(parameters, optimisation)
     settings = digest([optimisation.model_dump(), seed, {name: list(p.shape) for name, p in parameters.items()}])
     threads = torch.get_num_threads()
     device = next(iter(parameters.values())).device
@@ -59,15 +60,15 @@ def fit(
     start = 0
     if (found := checkpoints.latest(state, settings, threads)) is not None:
         start = found[0]
-        _restore(found[1], model, parameters, optimiser)
+        _restore(found[1], _tensors(model, optimiser))
     last = optimisation.steps
     with _metrics(state / METRICS, start) as metrics:
         model.train()
         for step in tqdm(range(start, last), label, last, initial=start, unit="step", mininterval=1.0):
-            torch.manual_seed(_mix(seed, step))
+            _seed(device, _mix(seed, step))
             with autocast:
                 total, terms = loss(step)
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero()
             total.backward()  # type: ignore[no-untyped-call]
             norm = nn.utils.clip_grad_norm_(parameters.values(), optimisation.clip)
             value, size = torch.stack((total.detach().float(), norm.float())).tolist()
@@ -76,14 +77,12 @@ def fit(
                 raise UserError(
                     f"{label or state}: {what} at step {step + 1}; lower the learning rate or check the data"
                 )
-            for group in optimiser.param_groups:
-                group["lr"] = optimisation.learning_rate * _schedule(step, optimisation)
-            optimiser.step()
+            rate = optimisation.learning_rate * _schedule(step, optimisation)
+            optimiser.step(rate)
 
             done = step + 1
             if done % LOG_EVERY == 0 or done == last:
-                rate = optimiser.param_groups[0]["lr"]
-                named = {name: float(term) for name, term in terms.items()}
+                named = {name: float(term.detach()) for name, term in terms.items()}
                 _append(metrics, done, {"loss": value, "gradient_norm": size, "learning_rate": rate} | named)
             if validate is not None and (done % optimisation.validate_every == 0 or done == last):
                 model.eval()
@@ -92,7 +91,7 @@ def fit(
                 model.train()
             if done % optimisation.checkpoint_every == 0 or done == last:
                 os.fsync(metrics.fileno())
-                checkpoints.save(state, done, _tensors(model, parameters, optimiser), settings, threads)
+                checkpoints.save(state, done, _tensors(model, optimiser), settings, threads)
     model.eval()
 
 
@@ -118,6 +117,13 @@ def _mix(*key: int) -> int:
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest()) >> 1
 
 
+def _seed(device: torch.device, value: int) -> None:
+    """Seed the generators a step can use; `torch.manual_seed` formats a traceback for each idle kind of device."""
+    torch.default_generator.manual_seed(value)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(value)
+
+
 def _schedule(step: int, optimisation: Optimisation) -> float:
     """Share of the learning rate: linear warm-up to 1, then linear decay that would reach 0 one step after the last."""
     warm = round(optimisation.warmup * optimisation.steps)
@@ -126,50 +132,27 @@ def _schedule(step: int, optimisation: Optimisation) -> float:
     return (optimisation.steps - step) / (optimisation.steps - warm)
 
 
-def _optimiser(parameters: list[nn.Parameter], optimisation: Optimisation) -> torch.optim.AdamW:
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optimisation.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},  # biases, norms, temperatures
-    ]
-    return torch.optim.AdamW(
-        groups,
-        lr=optimisation.learning_rate,
-        betas=(optimisation.beta1, optimisation.beta2),
-        eps=optimisation.epsilon,
-        fused=True,
-    )
+def _tensors(model: nn.Module, optimiser: AdamW) -> dict[str, Tensor]:
+    """All that training changes: trainable parameters, buffers, AdamW's moments (the very tensors)."""
+    tensors = {f"parameter/{name}": parameter for name, parameter in optimiser.parameters.items()}
+    return tensors | {f"buffer/{name}": buffer for name, buffer in model.named_buffers()} | optimiser.tensors()
 
 
-def _tensors(model: nn.Module, parameters: dict[str, nn.Parameter], optimiser: torch.optim.AdamW) -> dict[str, Tensor]:
-    """What training changes: trainable parameters, buffers, AdamW's moments."""
-    tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
-    tensors |= {f"buffer/{name}": buffer for name, buffer in model.named_buffers()}
-    for name, parameter in parameters.items():
-        tensors |= {f"{key}/{name}": value for key, value in optimiser.state[parameter].items()}
-    return tensors
-
-
-def _restore(
-    tensors: dict[str, Tensor], model: nn.Module, parameters: dict[str, nn.Parameter], optimiser: torch.optim.AdamW
-) -> None:
-    targets: dict[str, dict[str, Any]] = {"parameter": parameters, "buffer": dict(model.named_buffers())}
+def _restore(saved: dict[str, Tensor], current: dict[str, Tensor]) -> None:
     with torch.no_grad():
-        for key, value in tensors.items():
-            kind, name = key.split("/", 1)
-            if kind in targets:
-                targets[kind][name].copy_(value)
-            else:
-                optimiser.state[parameters[name]][kind] = value.to(parameters[name].device)
+        for name, tensor in current.items():
+            tensor.copy_(saved[name])
 
 
 def _metrics(file: Path, step: int) -> IO[str]:
     """Open metrics.jsonl for appending, without what was written after `step` or only in part."""
-    kept = b""
-    for line in file.read_bytes().splitlines(keepends=True) if file.is_file() else []:
+    file.touch()
+    whole = 0
+    for line in file.read_bytes().splitlines(keepends=True):
         if not line.endswith(b"\n") or json.loads(line)["step"] > step:
             break
-        kept += line
-    file.write_bytes(kept)
+        whole += len(line)
+    os.truncate(file, whole)
     return file.open("a")
 
 
