@@ -7,9 +7,11 @@ export PATH := $(BIN):$(PATH)
 export UV_HTTP_TIMEOUT ?= 300
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 READY := $(VENV)/.ready
+# The system's lock ends with its process, so that a killed run can be started again at once.
+SNAKEMAKE := flock --timeout 20 .make.lock snakemake --profile workflow/profiles/local --cores $(CORES)
 PINS := envs/requirements.txt envs/constraints.txt envs/weights.txt
 
-.PHONY: help setup table1 smoke test lint bench leakage clean clean-state
+.PHONY: help setup table1 smoke test lint kill bench leakage clean clean-state
 
 help:  ## these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,10 +27,10 @@ $(READY): $(PINS) pyproject.toml
 	touch $@
 
 table1: setup  ## Table 1 at the scale of params/default.yaml, from download to table
-	snakemake --cores $(CORES) table1
+	$(SNAKEMAKE) table1
 
 smoke: setup  ## Table 1 at smoke scale: tiny random models, nothing downloaded
-	snakemake --cores $(CORES) table1 --config scale=smoke
+	$(SNAKEMAKE) table1 --config scale=smoke
 
 test: setup  ## all tests
 	python -m pytest -q
@@ -40,11 +42,14 @@ lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
+kill: setup  ## twenty kills (-9) spread over the smoke run, then the same tensors and tables
+	python -m tests.end_to_end.kill --kills 20
+
 bench: setup  ## hot paths beside their peers, in one run
 	python -m pipeline.bench
 
 leakage: setup  ## what would show if test data leaked into training
-	snakemake --cores $(CORES) leakage
+	$(SNAKEMAKE) leakage
 
 clean-state:  ## resume state and logs
 	rm -rf state logs benchmarks

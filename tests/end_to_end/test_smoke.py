@@ -1,0 +1,71 @@
+"""Table 1 at smoke scale, from mp4 files to the table, through the real Snakemake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import load
+from tests.project import copy_project, run, snakemake
+from tests.workflow.test_dag import jobs
+
+
+def test_the_table_has_a_row_a_method_and_direction(smoke: Path) -> None:
+    cells = json.loads((smoke / "results/smoke/tables/table1.json").read_text())
+    cells = cells["cells"] if isinstance(cells, dict) else cells
+    ours = {cell["run"] for cell in cells if cell.get("run")}
+    assert ours >= set(load("smoke").tables["table1"].runs)
+    for cell in cells:
+        if cell.get("run") and cell["value"] is not None:
+            assert {"table", "row", "column", "value", "n_evaluated", "seeds", "score"} <= cell.keys()
+    text = (smoke / "results/smoke/tables/table1.md").read_text()
+    assert "unialign-literal" in text
+    assert "smallest visible difference" in text.lower()
+
+
+def test_a_second_run_does_nothing(smoke: Path) -> None:
+    assert "Nothing to be done" in run(smoke, "snakemake", "-n", "table1").stdout
+
+
+def test_runs_are_in_mlflow(smoke: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{smoke / 'mlflow.db'}")
+    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    names = {entry.info.run_name for entry in found}
+    assert any("gram" in name for name in names), names
+    nested = [entry for entry in found if "mlflow.parentRunId" in entry.data.tags]
+    assert len(nested) >= len(load("smoke").tables["table1"].runs) - 1
+
+
+def edited(smoke: Path, tmp_path: Path, file: str, old: str, new: str) -> dict[str, int]:
+    """The jobs that Snakemake would run again after an edit, in a copy that keeps times and provenance."""
+    project = tmp_path / "copy"
+    run(tmp_path, "cp", "-a", str(smoke), str(project))
+    path = project / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    return jobs(run(project, "snakemake", "-n", "table1").stdout)
+
+
+def test_a_comment_runs_nothing_again(smoke: Path, tmp_path: Path) -> None:
+    assert edited(smoke, tmp_path, "pipeline/training/train.py", "\nimport", "\n# a comment\nimport") == {}
+
+
+def test_an_operator_of_an_objective_trains_again(smoke: Path, tmp_path: Path) -> None:
+    counts = edited(smoke, tmp_path, "pipeline/objectives/gram.py", " / 2", " / 3")
+    assert sum(count for name, count in counts.items() if name.startswith("train_")) == 5
+    assert "vast" not in counts
+    assert "decode" not in counts
+
+
+def test_a_methods_constant_trains_that_method_again(smoke: Path, tmp_path: Path) -> None:
+    counts = edited(smoke, tmp_path, "params/methods.yaml", "  objective: gram\n  temperature: 0.07", "  objective: gram\n  temperature: 0.08")
+    assert sum(count for name, count in counts.items() if name.startswith("train_")) == 1
+
+
+def test_fresh_folder_needs_no_network_and_no_wheels_of_weights(tmp_path: Path) -> None:
+    counts = jobs(snakemake(copy_project(tmp_path), "-n", "table1").stdout)
+    assert counts["fetch"] == 1
+    assert load("smoke").vision.name == "tiny"

@@ -1,0 +1,85 @@
+"""The DAG at every scale, and what makes a stage run again."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.digests import code_digest
+from tests.project import ROOT, copy_project, run
+
+
+def jobs(output: str) -> dict[str, int]:
+    """The job counts that a dry run prints."""
+    return {name: int(count) for name, count in re.findall(r"^([a-z]\w*) +(\d+)$", output, flags=re.M)}
+
+
+@pytest.mark.parametrize(("scale", "corpora"), [("smoke", 1), ("mini", 3)])
+def test_dry_run_lists_the_whole_way(tmp_path: Path, scale: str, corpora: int) -> None:
+    project = copy_project(tmp_path, scale)
+    counts = jobs(run(project, "snakemake", "-n", "table1").stdout)
+    assert counts["plan"] == counts["manifest"] == counts["match"] == corpora
+    assert counts["vast"] == counts["pool"] == counts["report_table1"] == 1
+    assert sum(count for name, count in counts.items() if name.startswith("train_")) == 5
+    assert counts["render"] == counts["decode"] > corpora
+
+
+def test_paper_scale_resolves(tmp_path: Path) -> None:
+    counts = jobs(run(copy_project(tmp_path), "snakemake", "-n", "table1", "--config", "scale=paper").stdout)
+    assert counts["vast"] == 1
+    assert counts["decode"] > 10
+
+
+def test_two_gpu_jobs_share_a_limit(tmp_path: Path) -> None:
+    text = (ROOT / "workflow" / "Snakefile").read_text()
+    assert 'global_resources.setdefault("gpu"' in text
+    run(copy_project(tmp_path), "snakemake", "-n", "table1", "--resources", "gpu=8")
+
+
+def test_code_digest_sees_operators_and_not_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pipeline.digests as digests
+
+    package = tmp_path / "pipeline"
+    (package / "stage").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "stage" / "__init__.py").write_text("")
+    main, helper = package / "stage" / "main.py", package / "helper.py"
+    main.write_text('"""Doc."""\nfrom pipeline.helper import add\n\n\ndef run():\n    return add(1, 2)\n')
+    helper.write_text("def add(a, b):\n    return a + b\n")
+    monkeypatch.setattr(digests, "ROOT", package)
+
+    def value() -> str:
+        for cached in (digests._imports, digests._tree, digests._parsed):
+            cached.cache_clear()
+        return code_digest("pipeline.stage.main")
+
+    before = value()
+    helper.write_text('def add(a, b):\n    """Sum."""\n    # a comment\n    return a + b\n')
+    assert value() == before
+    helper.write_text("def add(a, b):\n    return a - b\n")
+    assert value() != before
+    for cached in (digests._imports, digests._tree, digests._parsed):
+        cached.cache_clear()
+
+
+def test_nothing_the_snakefile_imports_imports_torch() -> None:
+    code = "import sys, pipeline.settings, pipeline.paths, pipeline.digests; sys.exit('torch' in sys.modules)"
+    run(ROOT, "python", "-c", code)
+
+
+def test_stages_do_not_import_each_other() -> None:
+    stages = {"corpora", "media", "features", "vast", "captions", "training", "embeddings", "retrieval", "generation"}
+    stages |= {"theory", "reporting"}
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        own = path.relative_to(ROOT / "pipeline").parts[0]
+        if own not in stages:
+            continue
+        for module in re.findall(r"^\s*(?:from|import) pipeline\.(\w+)", path.read_text(), flags=re.M):
+            assert module == own or module not in stages, f"{path}: imports pipeline.{module}"
+
+
+def test_the_package_imports_neither_snakemake_nor_dvc() -> None:
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) (snakemake|dvc)\b", path.read_text(), flags=re.M), path

@@ -1,0 +1,53 @@
+"""A wrong key, type or name in params/ stops before any job, in one line that names file and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.settings import load
+from tests.project import copy_project, run
+
+
+@pytest.mark.parametrize("scale", ["smoke", "mini", "paper"])
+def test_every_scale_loads(scale: str) -> None:
+    settings = load(scale)
+    assert settings.scale == scale
+    assert settings.corpora
+    assert "vast" in settings.tables["table1"].runs
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("params/default.yaml", "seed: 1", "seed: 1\nsede: 2", "params/default.yaml: sede: unknown key"),
+        ("params/default.yaml", "seed: 1", "seed: one", "params/default.yaml: seed: Input should be a valid integer"),
+        ("params/smoke.yaml", "threads: 1", "threads: 0", "params/smoke.yaml: threads: Input should be greater than 0"),
+        ("params/runs.yaml", "{method: gram}", "{method: grim}", "runs.gram.method: unknown method 'grim'"),
+        ("params/smoke.yaml", "  scenes:", "  scense:", "params/smoke.yaml: corpora.scense: unknown corpus"),
+        ("params/default.yaml", "scale: smoke", "scale: huge", "scale: 'huge' is none of smoke, mini, paper"),
+        ("params/runs.yaml", "[vast, ", "[vaast, ", "tables.table1.runs: unknown run 'vaast'"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
+    project = copy_project(tmp_path)
+    path = project / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(UserError) as error:
+        load(root=project)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_snakemake_and_the_command_line_stop_before_any_job(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    (project / "params" / "default.yaml").write_text((project / "params" / "default.yaml").read_text() + "extra: 1\n")
+    dag = run(project, "snakemake", "-n", "table1", check=False)
+    assert dag.returncode != 0
+    assert "params/default.yaml: extra: unknown key" in dag.stdout + dag.stderr
+    stage = run(project, "python", "-m", "pipeline", "plan", "--corpus", "scenes", check=False)
+    assert stage.returncode == 2
+    assert stage.stderr.strip() == "error: params/default.yaml: extra: unknown key"
