@@ -1,7 +1,7 @@
 """The conflicts of multimodal InfoNCE, UniAlign Eq. 3-4, and a measure that every objective has.
 
-V = sum_n z_i^(n) / T pulls the anchor to its positives, Phi = sum_n sum_k p_ik z_k^(n) / T pushes it. zeta = cos(V, Phi),
-chi = 1 - |V| / ((M - 1) / T). Weights w are 1.
+V = sum_n z_i^(n) / T pulls the anchor to its positives, Phi = sum_n sum_k p_ik z_k^(n) / T pushes it.
+zeta = cos(V, Phi), chi = 1 - |V| / ((M - 1) / T). Weights w are 1.
 
 As printed, Phi contains k = i, so that zeta tends to 1 at InfoNCE's own optimum, where p_ii = 1 and Phi = V. With
 `exclude_self` the sum runs over k != i with the same p. Eq. 3 is only the anchor-to-other half of Eq. 1's gradient.
@@ -19,9 +19,7 @@ def cosine(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(product > 0, (x * y).sum(-1) / torch.where(product > 0, product, 1.0), 0.0)
 
 
-def conflict(
-    z: Tensor, anchor: int, temperature: Tensor | float, exclude_self: bool = False
-) -> tuple[Tensor, Tensor]:
+def conflict(z: Tensor, anchor: int, temperature: Tensor | float, exclude_self: bool = False) -> tuple[Tensor, Tensor]:
     """zeta and chi of each row: `z [M, B, D]` of unit rows, `anchor` a modality's index `-> (zeta [B], chi [B])`."""
     if z.dim() != 3 or z.shape[0] < 2:
         raise ValueError(f"conflict needs at least two modalities [M, B, D], got {list(z.shape)}")

@@ -31,7 +31,8 @@ def holder_terms(
         raise ValueError(f"the Hölder divergence needs at least two modalities [M, B, D], got {list(z.shape)}")
     modalities, batch, dimensions = z.shape
     common = not isinstance(width, Sequence)
-    widths = [torch.as_tensor(w).to(z.device) for w in ([width] * modalities if common else width)]
+    each = list(width) if isinstance(width, Sequence) else [width] * modalities
+    widths = [torch.as_tensor(w).to(z.device) for w in each]
     if len(widths) != modalities or not anchors:
         raise ValueError(f"need {modalities} widths and an anchor, got {len(widths)} and {len(anchors)}")
     constants = [z.new_zeros(()) if common else -dimensions / 2 * (2 * math.pi * w.square()).log() for w in widths]

@@ -78,8 +78,8 @@ class _LogMeans(torch.autograd.Function):
         gx, gy, gw = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(width)
         for rows in blocks(len(x), ctx.block):
             with torch.enable_grad():
-                leaves = [t.detach().requires_grad_() for t in (x[rows], y, width)]
-                logs = _block(*leaves, ctx.space, rows if ctx.leave else None)
+                part, other, wide = leaves = [t.detach().requires_grad_() for t in (x[rows], y, width)]
+                logs = _block(part, other, wide, ctx.space, rows if ctx.leave else None)
             weights = (logs.detach() - sums[rows, None]).exp() * grad[rows, None]
             a, b, c = torch.autograd.grad(logs, leaves, weights)
             gx[rows] += a
