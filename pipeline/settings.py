@@ -157,6 +157,7 @@ class Run(Strict):
     learning_rate: float | None = None
     temperature: float | None = None
     steps: int | None = None
+    shuffle_text: bool = Field(default=False, description="control: captions dealt out anew, heads start at random")
 
 
 class Table(Strict):
@@ -193,7 +194,9 @@ class Settings(Strict):
 
     def seeds(self, run: str) -> int:
         """Seeds that a run is trained with: the most that any table asks for; the initial model has one."""
-        return max((table.seeds for table in self.tables.values() if run in table.runs), default=1) if run != "vast" else 1
+        return (
+            max((table.seeds for table in self.tables.values() if run in table.runs), default=1) if run != "vast" else 1
+        )
 
     def train_corpora(self, run: str) -> list[str]:
         """The corpora a run is trained on."""

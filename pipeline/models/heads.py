@@ -1,0 +1,121 @@
+"""Heads: from pooled features of the towers to unit embeddings, the part of the model that the runs train at mini scale.
+
+A modality has a residual adapter of two layers, whose second layer starts at zero, and a linear head without bias, as
+VAST's (Chen et al. 2023, arXiv 2305.18500). A run therefore starts at the initial model's embeddings exactly. A fused
+condition (v, a, va) has a linear head with bias on the concatenated features of its modalities, as VAST's. Adapters
+have no bias, so that an absent modality, a row of zeros, has a zero embedding. Deviation: the temperature's floor
+passes the gradient on, or a temperature that fell below it could never rise again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, normalize
+
+#: Fused conditions and the modalities whose features they concatenate.
+CONDITIONS = {"v": ("vision",), "a": ("audio",), "va": ("vision", "audio")}
+FLOOR = 0.01
+
+
+class Adapter(nn.Module):
+    """x + B gelu(A x): `[N, width] -> [N, width]`, the identity at first."""
+
+    def __init__(self, width: int, hidden: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.first = _linear(width, hidden, generator)
+        self.second = nn.Linear(hidden, width, bias=False)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Adapted features."""
+        return features + self.second(gelu(self.first(features)))
+
+
+class Heads(nn.Module):
+    """Adapters and heads of any set of modalities, heads of the fused conditions they allow, one temperature.
+
+    `widths`: features a modality; `width`: embedding width D; `adapter`: hidden units, 0: no adapters.
+    """
+
+    def __init__(
+        self, widths: Mapping[str, int], width: int, adapter: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.conditions = {name: parts for name, parts in CONDITIONS.items() if all(part in widths for part in parts)}
+        self.heads = nn.ModuleDict({name: _linear(size, width, generator) for name, size in widths.items()})
+        for name, parts in self.conditions.items():
+            self.heads[f"fused_{name}"] = _linear(sum(widths[part] for part in parts), width, generator, bias=True)
+        sizes = widths if adapter else {}
+        self.adapters = nn.ModuleDict({name: Adapter(size, adapter, generator) for name, size in sizes.items()})
+        self.raw_temperature = nn.Parameter(torch.tensor(0.07))
+
+    @property
+    def temperature(self) -> Tensor:
+        """The temperature [], not below 0.01."""
+        raw = self.raw_temperature
+        return raw + (raw.clamp_min(FLOOR) - raw).detach()
+
+    def forward(
+        self, features: Mapping[str, Tensor], fused: bool = True
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Unit embeddings [B, D] by modality and by fused condition of features [B, width of the modality]."""
+        adapted = {name: self.adapters[name](x) if name in self.adapters else x for name, x in features.items()}
+        embeddings = {name: normalize(self.heads[name](x), dim=-1) for name, x in adapted.items()}
+        conditions = {
+            name: normalize(self.heads[f"fused_{name}"](torch.cat([adapted[part] for part in parts], 1)), dim=-1)
+            for name, parts in (self.conditions.items() if fused else ())
+            if all(part in adapted for part in parts)
+        }
+        return embeddings, conditions
+
+    def embed(self, **features: Tensor) -> dict[str, Tensor]:
+        """Unit embeddings [B, D] of the modalities given: `embed(text=[B, Dt], vision=[B, Dv], audio=[B, Da])`."""
+        return self(features, fused=False)[0]
+
+    def fuse(self, **features: Tensor) -> dict[str, Tensor]:
+        """Unit embeddings [B, D] of the fused conditions that the modalities given allow."""
+        return self(features)[1]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a weights file holds, by the names that the initial model's file has."""
+        state = {name: tensor.detach() for name, tensor in self.state_dict().items()}
+        return {"heads.temperature" if name == "raw_temperature" else name: tensor for name, tensor in state.items()}
+
+
+def restore(tensors: Mapping[str, Tensor]) -> Heads:
+    """The heads of a weights file: a run's, or the initial model's (no adapters; what is no head is left out)."""
+    heads = {name: t for name, t in tensors.items() if name.startswith(("heads.", "adapters."))}
+    widths = {
+        name.split(".")[1]: tensor.shape[1]
+        for name, tensor in heads.items()
+        if name.startswith("heads.") and name.endswith(".weight") and not name.startswith("heads.fused_")
+    }
+    first = [tensor for name, tensor in heads.items() if name.endswith(".first.weight")]
+    width = len(next(tensor for name, tensor in heads.items() if name.startswith("heads.") and tensor.ndim == 2))
+    model = Heads(widths, width, len(first[0]) if first else 0)
+    heads["raw_temperature"] = heads.pop("heads.temperature").reshape(())
+    model.load_state_dict(heads)
+    return model.eval()
+
+
+def start(
+    initial: Mapping[str, Tensor], widths: Mapping[str, int], width: int, adapter: int, generator: torch.Generator
+) -> Heads:
+    """Heads for training: the initial model's where it has them, all else new by `generator`."""
+    model = Heads(widths, width, adapter, generator)
+    known = model.state_dict()
+    model.load_state_dict({name: initial.get(name, tensor) for name, tensor in known.items()})
+    return model
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator | None, bias: bool = False) -> nn.Linear:
+    """A linear layer with weights (and bias) uniform in ±1/√inputs by `generator`."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    bound = inputs**-0.5
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+    return layer
