@@ -1,0 +1,1 @@
+"""Corpora: fetching, planning, rendering, and the manifests of all clips."""

@@ -1,0 +1,2 @@
+def clips(settings, corpus):
+    raise NotImplementedError

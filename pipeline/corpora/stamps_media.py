@@ -1,0 +1,2 @@
+def compose(recipe, media):
+    raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Media: frames and waveforms out of clips, and the shards that hold them."""

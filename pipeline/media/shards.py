@@ -1,0 +1,201 @@
+"""Shards of decoded clips with random access, in two storages behind one reader and one writer.
+
+`raw` (`.safetensors`): uint8 frames [n, chunks, slots, H, W, 3] and int16 waveforms [n, T], read without copying the
+rest. `archive` (`.tar`): an uncompressed tar of JPEG (quality 95) and FLAC members, its first member an index of
+offsets; any tar program opens it. Both carry the clips' ids and the digest of the decode settings.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.files import atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+QUALITY = 95
+
+
+class Writer:
+    """Collects clips in order; `close` writes the shard (or nothing, if it is left by an exception)."""
+
+    def __init__(self, path: Path, digest: str, rate: int, samples: int) -> None:
+        self.path, self.digest, self.rate, self.samples = path, digest, rate, samples
+        self.ids: list[str] = []
+        self._frames: list[np.ndarray] = []
+        self._audio: list[np.ndarray] = []
+        self._archive = path.suffix == ".tar"
+        self._payload: BinaryIO | None = tempfile.TemporaryFile() if self._archive else None  # noqa: SIM115
+        self._sizes: list[list[int]] = []
+        self._shape: tuple[int, ...] = ()
+
+    def add(self, clip_id: str, frames: np.ndarray, wave: np.ndarray) -> int:
+        """Append frames uint8 [chunks, slots, H, W, 3] and a waveform int16 [T]; the row is returned."""
+        if self._shape and frames.shape != self._shape:
+            raise ValueError(f"{clip_id}: frames {frames.shape}, the shard has {self._shape}")
+        if len(wave) != self.samples:
+            raise ValueError(f"{clip_id}: {len(wave)} samples, the shard has {self.samples}")
+        self._shape = frames.shape
+        self.ids.append(clip_id)
+        if self._payload is None:
+            self._frames.append(frames)
+            self._audio.append(wave)
+        else:
+            members = [_jpeg(frame) for frame in frames.reshape(-1, *frames.shape[2:])] + [_flac(wave, self.rate)]
+            self._sizes.append([len(member) for member in members])
+            self._payload.writelines(members)
+        return len(self.ids) - 1
+
+    def close(self) -> None:
+        """Write the shard; a shard without a clip has zero rows."""
+        index: dict[str, Any] = {"ids": self.ids, "digest": self.digest, "rate": self.rate, "samples": self.samples}
+        if self._payload is None:
+            from safetensors.numpy import save_file  # numpy's: decoding never waits for torch
+
+            frames = np.stack(self._frames) if self.ids else np.zeros((0, 1, 1, 1, 1, 3), np.uint8)
+            audio = np.stack(self._audio) if self.ids else np.zeros((0, self.samples), np.int16)
+            with atomic(self.path) as temporary:
+                metadata = {key: json.dumps(value) for key, value in index.items()}
+                save_file({"frames": frames, "audio": audio}, temporary, metadata=metadata)
+        else:
+            self._write_tar(index | {"shape": list(self._shape)})
+
+    def _write_tar(self, index: dict[str, Any]) -> None:
+        assert self._payload is not None
+        self._payload.seek(0)
+        offsets, position = [], 0
+        for sizes in self._sizes:
+            row = []
+            for size in sizes:
+                row.append([position + tarfile.BLOCKSIZE, size])
+                position += tarfile.BLOCKSIZE + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            offsets.append(row)
+        with atomic(self.path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            _add(tar, "index.json", json.dumps(index | {"offsets": offsets}).encode())
+            for clip_id, sizes in zip(self.ids, self._sizes, strict=True):
+                for number, size in enumerate(sizes):
+                    suffix = "flac" if number == len(sizes) - 1 else f"{number:03d}.jpg"
+                    _add(tar, f"{clip_id}.{suffix}", self._payload.read(size))
+        self._payload.close()
+
+
+class Shard:
+    """Random access to a shard: `.ids`, `.digest`, `.frames(rows)`, `.audio(rows)`."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise UserError(f"{path}: missing; make it with `snakemake --cores all {path}`")
+        self.path = path
+        self._index = _tar_index(path) if path.suffix == ".tar" else _raw_index(path)
+        self.ids: list[str] = self._index["ids"]
+        self.digest: str = self._index["digest"]
+        self.rate: int = self._index["rate"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def frames(self, rows: Sequence[int] | None = None, slots: Sequence[int] | None = None) -> Tensor:
+        """Frames uint8 [rows, chunks, slots, H, W, 3] of some rows (default: all) and slots (default: all)."""
+        import torch
+
+        rows = list(range(len(self))) if rows is None else [int(row) for row in rows]
+        if self.path.suffix != ".tar":
+            frames = self._read("frames", rows)
+        else:
+            chunks, count, *shape = self._index["shape"]
+            frames = torch.empty(len(rows), chunks * count, *shape, dtype=torch.uint8)
+            for place, row in enumerate(rows):
+                for number, member in enumerate(self._members(row)[:-1]):
+                    frames[place, number] = torch.from_numpy(_unjpeg(member))
+            frames = frames.reshape(len(rows), chunks, count, *shape)
+        return frames if slots is None else frames[:, :, list(slots)]
+
+    def audio(self, rows: Sequence[int] | None = None) -> Tensor:
+        """Waveforms int16 [rows, T] of some rows (default: all)."""
+        import torch
+
+        rows = list(range(len(self))) if rows is None else [int(row) for row in rows]
+        if self.path.suffix != ".tar":
+            return self._read("audio", rows)
+        waves = [torch.from_numpy(_unflac(self._members(row)[-1])) for row in rows]
+        return torch.stack(waves) if waves else torch.zeros(0, self._index["samples"], dtype=torch.int16)
+
+    def _read(self, name: str, rows: list[int]) -> Tensor:
+        import torch
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as stream:
+            if rows == list(range(len(self))):
+                return stream.get_tensor(name)
+            part = stream.get_slice(name)
+            if not rows:
+                return part[0:0]
+            return torch.cat([part[row : row + 1] for row in rows])
+
+    def _members(self, row: int) -> list[bytes]:
+        base = self._index["base"]
+        with self.path.open("rb") as stream:
+            return [os.pread(stream.fileno(), size, base + offset) for offset, size in self._index["offsets"][row]]
+
+
+def _raw_index(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as stream:
+        return {key: json.loads(value) for key, value in stream.metadata().items()}
+
+
+def _tar_index(path: Path) -> dict[str, Any]:
+    with tarfile.open(path, "r:") as tar:
+        first = tar.next()
+        content = tar.extractfile(first) if first is not None and first.name == "index.json" else None
+        if first is None or content is None:
+            raise UserError(f"{path}: not a shard: its first member is not index.json; delete it and decode again")
+        index = json.loads(content.read())
+        index["base"] = first.offset_data + -(-first.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        return index
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+def _jpeg(frame: np.ndarray) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(frame).save(stream, "JPEG", quality=QUALITY)
+    return stream.getvalue()
+
+
+def _unjpeg(content: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.array(Image.open(io.BytesIO(content)))
+
+
+def _flac(wave: np.ndarray, rate: int) -> bytes:
+    import soundfile
+
+    stream = io.BytesIO()
+    soundfile.write(stream, wave, rate, format="FLAC", subtype="PCM_16")
+    return stream.getvalue()
+
+
+def _unflac(content: bytes) -> np.ndarray:
+    import soundfile
+
+    return soundfile.read(io.BytesIO(content), dtype="int16")[0]
