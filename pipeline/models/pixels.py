@@ -1,0 +1,59 @@
+"""Stored frames to what a CLIP-like tower takes: geometry, then CLIP's mean and standard deviation.
+
+Facts: MSR-VTT is trained with a random crop and flip and evaluated with resize and centre crop, DiDeMo and ActivityNet
+are squashed to a square, both on float tensors without antialiasing; so the geometry is a setting of the corpus.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+Geometry = Literal["squash", "crop"]
+
+
+def prepare(frames: Tensor, size: int, geometry: Geometry = "squash", *, antialias: bool = False) -> Tensor:
+    """Normalised float [N, 3, size, size] of uint8 frames [N, H, W, 3].
+
+    `squash` resizes both sides to `size`; `crop` resizes the shorter side and takes the centre.
+    """
+    pixels = frames.movedim(-1, 1).float() / 255
+    height, width = pixels.shape[-2:]
+    if geometry == "squash":
+        resized = _resize(pixels, size, size, antialias)
+    else:
+        scale = size / min(height, width)
+        resized = _resize(pixels, max(size, int(height * scale)), max(size, int(width * scale)), antialias)
+        top, left = (round((side - size) / 2) for side in resized.shape[-2:])
+        resized = resized[..., top : top + size, left : left + size]
+    return normalise(resized)
+
+
+def random_crop(frames: Tensor, size: int, generator: torch.Generator, least: float = 0.8) -> Tensor:
+    """Training's view: a square of `least`–1 of the area, flipped at random; one draw for all frames [N, H, W, 3] of a clip."""
+    pixels = frames.movedim(-1, 1).float() / 255
+    height, width = pixels.shape[-2:]
+    draw = torch.rand(4, generator=generator).tolist()
+    side = min(int(round((height * width * (least + (1 - least) * draw[0])) ** 0.5)), height, width)
+    top, left = int(draw[1] * (height - side + 1)), int(draw[2] * (width - side + 1))
+    view = _resize(pixels[..., top : top + side, left : left + side], size, size, False)
+    return normalise(view.flip(-1) if draw[3] < 0.5 else view)
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """Pixels in 0–1 [N, 3, H, W] by CLIP's constants."""
+    mean, std = (
+        torch.tensor(values, dtype=pixels.dtype, device=pixels.device)[:, None, None] for values in (MEAN, STD)
+    )
+    return (pixels - mean) / std
+
+
+def _resize(pixels: Tensor, height: int, width: int, antialias: bool) -> Tensor:
+    if pixels.shape[-2:] == (height, width):
+        return pixels
+    return F.interpolate(pixels, size=(height, width), mode="bilinear", align_corners=False, antialias=antialias)
