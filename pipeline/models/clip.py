@@ -1,4 +1,4 @@
-"""CLIP ViT-H/14 and ViT-bigG/14 (LAION), the frozen image encoders of Stable unCLIP and Kandinsky 2.2; open_clip's class.
+"""CLIP ViT-H/14 and ViT-bigG/14 (LAION), the image encoders of Stable unCLIP and Kandinsky 2.2; open_clip's class.
 
 Files come in two layouts, open_clip's and transformers' (`CLIPVisionModelWithProjection`, what the decoders'
 repositories hold); both load. Embeddings are *not* normalised: the decoders were trained on them so.

@@ -2,7 +2,7 @@
 
 A spectrogram [128 bins, 204 frames] is cut in overlapping 16 × 16 patches with stride 10 (12 × 19 = 228), a class token
 and learnt positions (229) are added, 12 pre-norm layers of width 768 attend over the tokens and over one learnt key and
-value (`add_bias_kv`); the class token's norm and a bias-free projection give 1,024 features, normalised and scaled by 20.
+value (`add_bias_kv`); the class token's norm and a bias-free projection give 1,024 features, normalised, times 20.
 Names are those of `imagebind_huge.pth` as far as they are known to us: a misfit is named on loading. The weights are
 CC-BY-NC-SA 4.0: research alone.
 """

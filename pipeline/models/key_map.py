@@ -88,7 +88,7 @@ def current(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def ours(state: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
-    """A released state dict (names as `current` gives them) under our names, for `model`; misfits are named as theirs."""
+    """A released state dict (names as `current` gives them) under our names; misfits are named as theirs."""
     found = dict(state)
     positions = found.pop(POSITIONS, None)
     if positions is not None and not torch.equal(positions.flatten(), torch.arange(positions.numel())):

@@ -35,11 +35,11 @@ def prepare(frames: Tensor, size: int, geometry: Geometry = "squash", *, antiali
 
 
 def random_crop(frames: Tensor, size: int, generator: torch.Generator, least: float = 0.8) -> Tensor:
-    """Training's view: a square of `least`–1 of the area, flipped at random; one draw for all frames [N, H, W, 3] of a clip."""
+    """Training's view: a square of `least`–1 of the area, flipped or not; one draw for a clip's frames [N, H, W, 3]."""
     pixels = frames.movedim(-1, 1).float() / 255
     height, width = pixels.shape[-2:]
     draw = torch.rand(4, generator=generator).tolist()
-    side = min(int(round((height * width * (least + (1 - least) * draw[0])) ** 0.5)), height, width)
+    side = min(round((height * width * (least + (1 - least) * draw[0])) ** 0.5), height, width)
     top, left = int(draw[1] * (height - side + 1)), int(draw[2] * (width - side + 1))
     view = _resize(pixels[..., top : top + side, left : left + side], size, size, False)
     return normalise(view.flip(-1) if draw[3] < 0.5 else view)

@@ -79,7 +79,7 @@ class VastFull(nn.Module):
     ) -> dict[str, Tensor]:
         """Tokens of what is given.
 
-        vision [B, frames, 3, S, S] → [B, frames, 1 + patches, Dv]; audio [B, slices, frames, bins] → [B, slices, T, Da];
+        vision [B, F, 3, S, S] → [B, F, 1 + patches, Dv]; audio [B, slices, frames, bins] → [B, slices, T, Da];
         text and subtitle (ids, mask) [B, L] each → [B, L, width].
         """
         tokens = {}
@@ -128,7 +128,7 @@ class VastFull(nn.Module):
         return torch.cat(parts, dim=1)
 
     def match(self, ids: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
-        """Matching logits [B, 2] (class 1: the text describes the condition) of texts [B, L] and conditions [B, N, width]."""
+        """Matching logits [B, 2] (class 1: they belong together) of texts [B, L] and conditions [B, N, width]."""
         logits: Tensor = self.matching(self.text.encode(ids, mask, condition)[:, 0])
         return logits
 

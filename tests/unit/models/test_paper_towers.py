@@ -1,4 +1,4 @@
-"""The paper's towers: published sizes on the meta device, outputs against independent computations on random weights."""
+"""The paper's towers: published sizes on the meta device, outputs against independent ones on random weights."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def test_clip_against_transformers(tmp_path: Path) -> None:
         CLIPVisionModelWithProjection(
             CLIPVisionConfig(
                 hidden_size=tiny.width, intermediate_size=tiny.hidden, num_hidden_layers=tiny.layers, hidden_act="gelu",
-                num_attention_heads=tiny.heads, image_size=tiny.image, patch_size=tiny.patch, projection_dim=tiny.embedding,
+                num_attention_heads=tiny.heads, image_size=tiny.image, patch_size=tiny.patch,
+                projection_dim=tiny.embedding,
             )
         )
     )  # fmt: skip
@@ -152,8 +153,8 @@ def test_bert_without_condition_is_transformers_encoder() -> None:
     ours = randomise(bert.Bert(tiny))
     theirs = BertModel(
         BertConfig(
-            vocab_size=tiny.vocabulary, hidden_size=tiny.width, num_hidden_layers=tiny.layers, num_attention_heads=tiny.heads,
-            intermediate_size=tiny.hidden, max_position_embeddings=tiny.length,
+            vocab_size=tiny.vocabulary, hidden_size=tiny.width, num_hidden_layers=tiny.layers,
+            num_attention_heads=tiny.heads, intermediate_size=tiny.hidden, max_position_embeddings=tiny.length,
         ),
         add_pooling_layer=False,
     ).eval()  # fmt: skip

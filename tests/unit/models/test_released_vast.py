@@ -140,7 +140,7 @@ def test_pickle_with_more_than_tensors(state: State, tmp_path: Path, monkeypatch
         load(state | {"step": Hostile()}, tmp_path)
     assert not (tmp_path / "executed").exists()
     (tmp_path / "old.pt").write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(UserError, match="old.pt"):
+    with pytest.raises(UserError, match=r"old\.pt"):
         checkpoint.read(tmp_path / "old.pt")
 
 
@@ -158,7 +158,7 @@ def test_absent_altered_and_damaged_files(state: State, tmp_path: Path) -> None:
         checkpoint.read(tmp_path / "absent.pt")
     path = tmp_path / "vast.pt"
     torch.save(state, path)
-    with pytest.raises(UserError, match="sha256 is .* expected 00"):
+    with pytest.raises(UserError, match=r"sha256 is .* expected 00"):
         checkpoint.read(path, "00")
     path.write_bytes(path.read_bytes()[:10_000])
     with pytest.raises(UserError, match="damaged"):

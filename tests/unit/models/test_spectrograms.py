@@ -58,8 +58,8 @@ def test_imagebind_clips() -> None:
     assert clips.shape == (3, 128, 204)
     middle = sound[(len(sound) - 32000) // 2 :][:32000]
     mel = fbank(
-        (middle - middle.mean())[None], htk_compat=True, sample_frequency=16000, use_energy=False, window_type="hanning",
-        num_mel_bins=128, dither=0.0, frame_shift=10,
+        (middle - middle.mean())[None], htk_compat=True, sample_frequency=16000, use_energy=False,
+        window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10,
     )  # fmt: skip
     torch.testing.assert_close(clips[1, :, :198], (mel.T + 4.268) / 9.138)
     torch.testing.assert_close(clips[1, :, 198:], torch.full((128, 6), 4.268 / 9.138))
