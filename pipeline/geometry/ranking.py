@@ -1,9 +1,12 @@
-"""Rank of the truth of each query, streaming both sides in blocks.
+"""Rank of the truth of each query, streaming both sides in blocks; both directions share one pass over the scores.
 
 Ties: items whose score lies within 1e-7 of the truth's best score are tied with it. The truth takes a random place
 among the tied (seeded, a function of seed and query number alone), so that a collapsed model scores at chance: counting
 ties as wins or by storage order would flatter or punish it. Scores are computed in float64, so that block sizes
 (which change the order of summation by 1e-16) cannot move a rank.
+
+Several processes: with a process group each takes every n-th block of queries and the counts are added up, so that
+every process returns the ranks that one alone would have found.
 """
 
 from collections.abc import Sequence
@@ -11,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from pipeline.geometry.precision import blocks
 from pipeline.geometry.scores import Score
@@ -26,59 +30,124 @@ class Ranks(NamedTuple):
     ties: Tensor
 
 
+Correspondence = Tensor | Sequence[Sequence[int]]
+
+
 def ranks(
     queries: Tensor,
     items: Tensor,
     score: Score,
-    correspondence: Tensor | Sequence[Sequence[int]],
+    correspondence: Correspondence,
     block: int = BLOCK,
     seed: int = 0,
+    group: "dist.ProcessGroup | None" = None,
 ) -> Ranks:
     """Best rank of each query's correct items.
 
     `queries [N, D]` or `[K, N, D]`, `items [N', D]` or `[K, N', D]`, as `score` wants them. `correspondence`: the
     correct item of each query `[N]`, or a list of them a query (several captions an item). Memory: block x block
-    scores. ValueError for a query without a correct item, an index outside the gallery, or a score that is not a number.
+    scores. ValueError for a query without a correct item, an index outside the gallery, a score that is not a number.
     """
+    return _ranks(queries, items, score, correspondence, block, seed, group, False)[0]
+
+
+def ranks_both(
+    texts: Tensor,
+    items: Tensor,
+    score: Score,
+    correspondence: Correspondence,
+    block: int = BLOCK,
+    seed: int = 0,
+    group: "dist.ProcessGroup | None" = None,
+) -> tuple[Ranks, Ranks]:
+    """Ranks of texts among items and of items among texts, from one pass; every item needs a text that it answers."""
+    forward, backward = _ranks(texts, items, score, correspondence, block, seed, group, True)
+    return forward, backward
+
+
+def _ranks(
+    queries: Tensor,
+    items: Tensor,
+    score: Score,
+    correspondence: Correspondence,
+    block: int,
+    seed: int,
+    group: "dist.ProcessGroup | None",
+    both: bool,
+) -> list[Ranks]:
     number, gallery = queries.shape[-2], items.shape[-2]
-    owner, target = _pairs(correspondence, number, gallery)
+    owner, target = (side.to(queries.device) for side in _pairs(correspondence, number, gallery))
+    if both and len(alone := torch.bincount(target, minlength=gallery).eq(0).nonzero()):
+        raise ValueError(f"item {int(alone[0])} answers no query")
     queries, items = queries.double(), items.double()
-
-    truth = torch.full((number,), -torch.inf, dtype=torch.float64, device=queries.device)
-    correct = torch.zeros(number, dtype=torch.int64, device=queries.device)
-    better, tied = torch.zeros_like(correct), torch.zeros_like(correct)
-    owner, target = owner.to(correct.device), target.to(correct.device)
-    for find_truth in (True, False):
-        for rows in blocks(number, block):
-            for columns in blocks(gallery, block):
-                scores = score(queries[..., rows, :], items[..., columns, :])
-                inside = (owner >= rows.start) & (owner < rows.stop) & (target >= columns.start)
-                inside &= target < columns.stop
-                who, what = owner[inside] - rows.start, target[inside] - columns.start
-                if find_truth:
-                    if bool(scores.isnan().any()):
-                        raise ValueError("a score is not a number: check the embeddings for non-finite values")
-                    truth[rows].scatter_reduce_(0, who, scores[who, what], "amax")
-                    continue
-                best = truth[rows, None]
-                right = torch.zeros_like(scores, dtype=torch.bool)
-                right[who, what] = True
-                near = (scores >= best - TOLERANCE) & (scores <= best + TOLERANCE)
-                better[rows] += ((scores > best + TOLERANCE) & ~right).sum(1)
-                tied[rows] += (near & ~right).sum(1)
-                correct[rows] += (near & right).sum(1)
-    return Ranks(1 + better + _places(tied, correct, seed), tied)
+    pairs = _pair_scores(queries, items, score, owner, target, block)
+    rows = _Side(owner, pairs, number)
+    columns = _Side(target, pairs, gallery)
+    first, step = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
+    for row in blocks(number, block)[first::step]:
+        for column in blocks(gallery, block):
+            scores = score(queries[..., row, :], items[..., column, :])
+            rows.count(scores, row, 1)
+            if both:
+                columns.count(scores, column, 0)
+    return [side.ranks(seed, group) for side in ((rows, columns) if both else (rows,))]
 
 
-def _pairs(correspondence: Tensor | Sequence[Sequence[int]], number: int, gallery: int) -> tuple[Tensor, Tensor]:
-    lists = [[c] for c in correspondence.tolist()] if isinstance(correspondence, Tensor) else list(correspondence)
-    if len(lists) != number:
-        raise ValueError(f"{number} queries but a correspondence of {len(lists)}")
-    for query, right in enumerate(lists):
-        if not len(right) or min(right) < 0 or max(right) >= gallery:
-            raise ValueError(f"query {query}: correct items {list(right)[:5]} are not in a gallery of {gallery}")
-    owner = torch.tensor([q for q, right in enumerate(lists) for _ in right], dtype=torch.int64)
-    return owner, torch.tensor([int(r) for right in lists for r in right], dtype=torch.int64)
+class _Side:
+    """Counts for the queries of one direction: items above the truth's best score, items not below it."""
+
+    def __init__(self, owner: Tensor, pairs: Tensor, number: int):
+        truth = torch.full((number,), -torch.inf, dtype=pairs.dtype, device=pairs.device)
+        truth.scatter_reduce_(0, owner, pairs, "amax")
+        self.above, self.below = truth + TOLERANCE, truth - TOLERANCE
+        self.better = torch.zeros(number, dtype=torch.int64, device=pairs.device)
+        self.reached = torch.zeros_like(self.better)
+        self.correct = torch.zeros_like(self.better).index_add_(0, owner, (pairs >= self.below[owner]).long())
+
+    def count(self, scores: Tensor, part: slice, dim: int) -> None:
+        above, below = self.above[part].unsqueeze(dim), self.below[part].unsqueeze(dim)
+        # Bytes are summed faster than booleans; a block has fewer than 2^31 items.
+        self.better[part] += (scores > above).view(torch.uint8).sum(dim, dtype=torch.int32)
+        self.reached[part] += (scores >= below).view(torch.uint8).sum(dim, dtype=torch.int32)
+
+    def ranks(self, seed: int, group: "dist.ProcessGroup | None") -> Ranks:
+        if group is not None:
+            dist.all_reduce(self.better, group=group)
+            dist.all_reduce(self.reached, group=group)
+        tied = (self.reached - self.better - self.correct).clamp_min(0)
+        return Ranks(1 + self.better + _places(tied, self.correct, seed), tied)
+
+
+def _pairs(correspondence: Correspondence, number: int, gallery: int) -> tuple[Tensor, Tensor]:
+    """Query and item of each correct pair."""
+    if isinstance(correspondence, Tensor):
+        owner, target = torch.arange(len(correspondence)), correspondence.cpu().long()
+    else:
+        lengths = torch.tensor([len(right) for right in correspondence], dtype=torch.int64)
+        owner = torch.arange(len(lengths)).repeat_interleave(lengths)
+        target = torch.tensor([int(one) for right in correspondence for one in right], dtype=torch.int64)
+    if len(correspondence) != number:
+        raise ValueError(f"{number} queries but a correspondence of {len(correspondence)}")
+    wrong = torch.bincount(owner, minlength=number).eq(0)
+    wrong[owner[(target < 0) | (target >= gallery)]] = True
+    if bool(wrong.any()):
+        query = int(wrong.nonzero()[0])
+        right = target[owner == query].tolist()[:5]
+        raise ValueError(f"query {query}: correct items {right} are not in a gallery of {gallery}")
+    return owner, target
+
+
+def _pair_scores(queries: Tensor, items: Tensor, score: Score, owner: Tensor, target: Tensor, block: int) -> Tensor:
+    """Score of each correct pair; the blocks are those that hold them."""
+    found = []
+    for part in blocks(len(owner), block):
+        who, row = owner[part].unique(return_inverse=True)
+        what, column = target[part].unique(return_inverse=True)
+        found.append(score(queries[..., who, :], items[..., what, :])[row, column])
+    pairs = torch.cat(found)
+    if not bool(torch.isfinite(queries).all() & torch.isfinite(items).all() & torch.isfinite(pairs).all()):
+        raise ValueError("a score is not a number: check the embeddings for non-finite values")
+    return pairs
 
 
 def _places(tied: Tensor, correct: Tensor, seed: int) -> Tensor:

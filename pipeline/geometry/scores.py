@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pipeline.geometry.precision import full, unit
 from pipeline.geometry.residual import pairwise_residual
-from pipeline.geometry.volume import directions, pairwise_volume, root, squared_distance_from_span
+from pipeline.geometry.volume import directions, root, squared_distance_from_span
 
 Score = Callable[[Tensor, Tensor], Tensor]
+VOLUME_COSINE = 1.0 - 1e-14  # |cos| above this: an item's volume is 0
 
 
 def cosine_score(texts: Tensor, items: Tensor) -> Tensor:
@@ -24,14 +25,14 @@ def cosine_score(texts: Tensor, items: Tensor) -> Tensor:
 
 
 def volume_score(texts: Tensor, items: Tensor) -> Tensor:
-    """-sqrt(det G(text, item))."""
-    missing = (items == 0).all(-1)
-    if not bool(missing.any()):
-        return -pairwise_volume(texts, items)
+    """-sqrt(det G(text, item)) by the item's orthogonal directions: one product and one pass a modality.
+
+    Nearly dependent items keep their small volumes (in float64 down to 1e-7), unlike in `residual`.
+    """
     texts = full(texts)
-    basis, height = directions(items)
-    own = torch.where(missing, 1.0, height).prod(0)
-    return -root(squared_distance_from_span(texts, basis), texts.square().sum(-1, keepdim=True)) * own
+    basis, height = directions(items, VOLUME_COSINE)
+    own = torch.where((items == 0).all(-1), 1.0, height).prod(0)
+    return root(squared_distance_from_span(texts, basis), texts.square().sum(-1, keepdim=True)) * -own
 
 
 def residual_score(texts: Tensor, items: Tensor) -> Tensor:

@@ -59,11 +59,11 @@ def volume(z: Tensor) -> Tensor:
     return root(determinant(g), bound)
 
 
-def directions(items: Tensor) -> tuple[Tensor, Tensor]:
+def directions(items: Tensor, rank_cosine: float = RANK_COSINE) -> tuple[Tensor, Tensor]:
     """Orthonormal directions of each item's vectors by Gram-Schmidt, with the numerical-rank rule.
 
     `items [K, N, D] -> (Q [K, N, D], height [K, N])`. `height` is the length of what is left of vector k after the
-    directions before it. A vector with |cos| > 1 - 1e-6 to the span before it (or a zero vector) adds no direction:
+    directions before it. A vector with |cos| > `rank_cosine` to the span before it (or a zero vector) adds no direction:
     its row of Q and its height are zero.
     """
     found: list[Tensor] = []
@@ -75,7 +75,7 @@ def directions(items: Tensor) -> tuple[Tensor, Tensor]:
             for q in found:
                 rest = rest - (rest * q).sum(-1, keepdim=True) * q
         left = rest.square().sum(-1)
-        independent = left > (1.0 - RANK_COSINE**2) * squared
+        independent = left > (1.0 - rank_cosine**2) * squared
         height = torch.where(independent, left, 1.0).sqrt()
         found.append(torch.where(independent[:, None], rest / height[:, None], 0.0))
         heights.append(height * independent)
@@ -86,7 +86,8 @@ def squared_distance_from_span(queries: Tensor, basis: Tensor) -> Tensor:
     """|q|^2 - |Q^T q|^2, not below 0: `queries [N, D]`, orthonormal `basis [K, N', D] -> [N, N']`."""
     rest = queries.square().sum(-1, keepdim=True).expand(-1, basis.shape[1])
     for q in basis:
-        rest = rest - (queries @ q.mT).square()
+        cosine = queries @ q.mT
+        rest = torch.addcmul(rest, cosine, cosine, value=-1)
     return rest.clamp_min(0.0)
 
 
