@@ -21,7 +21,7 @@ from pipeline.files import load_metadata
 
 @dataclass(frozen=True)
 class Pooled:
-    """A split: n clip ids, text [C, Dt], clip [C] (rows of clips), items: modality → [n, chunks, slots, D] or [n, D]."""
+    """A split: n clip ids, text [C, Dt], clip [C] (rows of clips), items: [n, chunks, slots, D] or [n, D] a modality."""
 
     ids: list[str]
     text: Tensor

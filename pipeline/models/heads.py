@@ -1,4 +1,4 @@
-"""Heads: from pooled features of the towers to unit embeddings, the part of the model that the runs train at mini scale.
+"""Heads: from pooled features of the towers to unit embeddings, the part of the model that runs train at mini scale.
 
 A modality has a residual adapter of two layers, whose second layer starts at zero, and a linear head without bias, as
 VAST's (Chen et al. 2023, arXiv 2305.18500). A run therefore starts at the initial model's embeddings exactly. A fused

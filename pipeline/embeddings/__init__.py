@@ -1,0 +1,1 @@
+"""Embeddings of all corpora by a trained model."""

@@ -1,0 +1,1 @@
+"""Training of the runs from the initial model, on pooled features."""

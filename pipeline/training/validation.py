@@ -1,0 +1,81 @@
+"""Validation of a model on the val splits: retrieval by each score, gap and collapse measures.
+
+Keys are `val/<corpus>/<direction>/<score>/<measure>`, means over corpora and directions `val/mean/<score>/<measure>`
+(what models are compared and tuned by), `val/<corpus>/<measure>/<modality>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.geometry import SCORES, effective_rank, modality_gap
+from pipeline.models.heads import Heads
+from pipeline.pooled import Pooled
+
+#: Unit embeddings whose variance is below are one point: the model has lost everything.
+CONSTANT = 1e-8
+#: Scores closer than this are tied (as geometry.ranking's).
+TOLERANCE = 1e-7
+
+
+def validate(heads: Heads, splits: Mapping[str, Pooled], label: str = "") -> dict[str, float]:
+    """Measures of all corpora; a UserError if the embeddings of a modality are constant."""
+    values: dict[str, float] = {}
+    for corpus, split in splits.items():
+        embeddings, fused = heads(split.features())
+        values |= {f"val/{corpus}/{key}": value for key, value in collapse(embeddings, label).items()}
+        hits = split.hits()
+        for score, matrix in scored(embeddings, fused).items():
+            for direction, square, truth in (("T2VA", matrix, hits), ("VA2T", matrix.mT, hits.mT)):
+                rank = dense_ranks(square, truth)
+                values[f"val/{corpus}/{direction}/{score}/R1"] = float((rank <= 1).double().mean())
+                values[f"val/{corpus}/{direction}/{score}/MRR"] = float(rank.reciprocal().mean())
+    for score in (*SCORES, "fused"):
+        for measure in ("R1", "MRR"):
+            found = [value for key, value in values.items() if key.endswith(f"/{score}/{measure}")]
+            if found:
+                values[f"val/mean/{score}/{measure}"] = sum(found) / len(found)
+    return values
+
+
+def scored(embeddings: Mapping[str, Tensor], fused: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scores [C, n] of all captions and clips; `fused` by the condition of most modalities."""
+    items = torch.stack([z for name, z in embeddings.items() if name != "text"])
+    matrices = {name: score(embeddings["text"], items) for name, score in SCORES.items()}
+    if fused:
+        matrices["fused"] = embeddings["text"] @ fused[max(fused, key=len)].mT
+    return matrices
+
+
+def collapse(embeddings: Mapping[str, Tensor], label: str = "") -> dict[str, float]:
+    """Variance (1 - |mean|² of unit rows) and effective rank of each modality, distances of the modalities' means."""
+    values: dict[str, float] = {}
+    for name, z in embeddings.items():
+        present = z[z.any(1)]
+        values[f"variance/{name}"] = variance = float(present.double().var(0, correction=0).sum())
+        if variance < CONSTANT:
+            raise UserError(
+                f"{label}: all {name} embeddings are one point; lower the learning rate or change the method"
+            )
+        values[f"effective_rank/{name}"] = float(effective_rank(present))
+    gaps = {f"gap/{a}-{b}": float(modality_gap(x, y)) for (a, x), (b, y) in combinations(embeddings.items(), 2)}
+    return values | gaps | {"gap/mean": sum(gaps.values()) / len(gaps)}
+
+
+def dense_ranks(scores: Tensor, hits: Tensor) -> Tensor:
+    """Rank [N] of the best hit of each row among its misses, tied misses counting half: `[N, n], [N, n] -> [N]`.
+
+    Rows without a hit (a clip without captions) are left out.
+    """
+    asked = hits.any(1)
+    scores, hits = scores[asked].double(), hits[asked]
+    best = scores.masked_fill(~hits, -torch.inf).amax(1, keepdim=True)
+    misses = scores.masked_fill(hits, -torch.inf)
+    above = (misses > best + TOLERANCE).sum(1)
+    tied = ((misses - best).abs() <= TOLERANCE).sum(1)
+    return 1 + above + 0.5 * tied
