@@ -16,7 +16,7 @@ def centroid(z: Tensor, weights: Sequence[float] | None = None) -> Tensor:
     z = full(z)
     if weights is None:
         return unit(z.sum(0))
-    w = torch.as_tensor(weights).to(z)
+    w = torch.as_tensor(weights, dtype=z.dtype, device=z.device)
     if w.shape != z.shape[:1] or bool((w < 0).any()) or abs(float(w.sum()) - 1) > 1e-6:
         raise ValueError(f"centroid needs {len(z)} weights >= 0 with sum 1, got {list(weights)}")
     return unit((w[:, None, None] * z).sum(0))

@@ -63,7 +63,7 @@ def repulsion(
     if queries.dim() != 2 or items.dim() != 3 or len(queries) != items.shape[1] or len(queries) == 0:
         raise ValueError(f"need queries [B, D] and items [K, B, D], got {list(queries.shape)}, {list(items.shape)}")
     queries, items = full(queries), full(items)
-    temperature = torch.as_tensor(temperature).to(queries)
+    temperature = torch.as_tensor(temperature, dtype=queries.dtype, device=queries.device)
     derive = torch.is_grad_enabled() and any(t.requires_grad for t in (queries, items, temperature))
     left_out = None
     if same is not None:

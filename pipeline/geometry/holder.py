@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.geometry.kernels import BLOCK, log_kernel_means
+from pipeline.geometry.precision import full
 
 
 def holder_terms(
@@ -32,7 +33,8 @@ def holder_terms(
     modalities, batch, dimensions = z.shape
     common = not isinstance(width, Sequence)
     each = list(width) if isinstance(width, Sequence) else [width] * modalities
-    widths = [torch.as_tensor(w).to(z.device) for w in each]
+    z = full(z)
+    widths = [torch.as_tensor(w, dtype=z.dtype, device=z.device) for w in each]
     if len(widths) != modalities or not anchors:
         raise ValueError(f"need {modalities} widths and an anchor, got {len(widths)} and {len(anchors)}")
     constants = [z.new_zeros(()) if common else -dimensions / 2 * (2 * math.pi * w.square()).log() for w in widths]

@@ -7,6 +7,7 @@ arccos has an infinite slope at both ends. d(theta^2)/d(cos) = -2 theta / sin(th
 is taken by series there) and infinite only for antipodes, where the slope is held at its value for cos = -1 + 1e-6.
 """
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -69,7 +70,7 @@ class _LogMeans(torch.autograd.Function):
             out[rows] = _block(x[rows], y, width, space, rows if leave else None).logsumexp(1)
         ctx.save_for_backward(x, y, width, out)
         ctx.space, ctx.leave, ctx.block = space, leave, block
-        return out - torch.tensor(float(len(y) - leave)).log().to(out)
+        return out - math.log(len(y) - leave)
 
     @staticmethod
     @once_differentiable
@@ -112,5 +113,7 @@ def log_kernel_means(
     if leave_one_out and (len(x) != len(y) or len(x) < 2):
         raise ValueError(f"leave-one-out needs one batch of at least two rows, got {len(x)} and {len(y)}")
     x, y = full(x), full(y)
-    value: Tensor = _LogMeans.apply(x, y, torch.as_tensor(width).to(x), space, leave_one_out, block)
+    value: Tensor = _LogMeans.apply(
+        x, y, torch.as_tensor(width, dtype=x.dtype, device=x.device), space, leave_one_out, block
+    )
     return value

@@ -17,7 +17,7 @@ def unit(x: Tensor) -> Tensor:
     """`x [..., D]` with rows of length one; a zero row stays zero (and has zero gradient)."""
     x = full(x)
     squared = x.square().sum(-1, keepdim=True)
-    return x * torch.where(squared > 0, squared, 1.0).rsqrt()
+    return x * torch.where(squared > 0, torch.where(squared > 0, squared, 1.0).rsqrt(), 0.0)
 
 
 def blocks(size: int, block: int) -> list[slice]:

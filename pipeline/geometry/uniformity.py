@@ -37,7 +37,7 @@ def uniformity(
     if space not in ("euclidean", "geodesic"):
         raise ValueError(f"space must be euclidean or geodesic, got {space!r}")
     z = full(z)
-    width = torch.as_tensor(width).to(z)
+    width = torch.as_tensor(width, dtype=z.dtype, device=z.device)
     derive = torch.is_grad_enabled() and (z.requires_grad or width.requires_grad)
     value: Tensor = _Uniformity.apply(z, width, space, same, block, derive)
     return value

@@ -63,7 +63,7 @@ def directions(items: Tensor, rank_cosine: float = RANK_COSINE) -> tuple[Tensor,
     """Orthonormal directions of each item's vectors by Gram-Schmidt, with the numerical-rank rule.
 
     `items [K, N, D] -> (Q [K, N, D], height [K, N])`. `height` is the length of what is left of vector k after the
-    directions before it. A vector with |cos| > `rank_cosine` to the span before it (or a zero vector) adds no direction:
+    directions before it. A vector with |cos| > `rank_cosine` to the span before it (or a zero vector) adds none:
     its row of Q and its height are zero.
     """
     found: list[Tensor] = []

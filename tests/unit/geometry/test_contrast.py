@@ -1,0 +1,108 @@
+"""The tiled contrast against naive cross entropies, for several scores, tile sizes, masks and gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pipeline.geometry import attraction, dot, pairwise_area, pairwise_volume, repulsion
+from tests.unit.geometry import oracles
+from tests.unit.geometry.oracles import tuples
+
+SCORES = {
+    "dot": dot,
+    "volume": lambda q, i: -pairwise_volume(q, i),
+    "area": lambda q, i: -pairwise_area(q, i),
+}
+
+
+def paired(score):
+    return lambda q, i: score(q, i).diagonal()
+
+
+def loss(score, queries, items, temperature, **options):
+    pull = {k: v for k, v in options.items() if k in ("smoothing", "detach_candidates")}
+    return attraction(paired(score), queries, items, temperature, **pull) + repulsion(
+        score, queries, items, temperature, **options
+    )
+
+
+def twins(batch):
+    same = torch.zeros(batch, batch, dtype=torch.bool)
+    same[0, 2] = same[2, 0] = same[1, 1] = True
+    return same
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("block", [1, 3, 64])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("masked", [False, True])
+def test_value_is_the_symmetric_cross_entropy(name, block, smoothing, masked):
+    z = tuples(3, 7, 6, seed=1)
+    score, items = SCORES[name], z[1:2] if name == "dot" else z[1:]
+    same = twins(7) if masked else None
+    expected = oracles.symmetric(score(z[0], items) / 0.2, smoothing, same)
+    value = loss(
+        score, z[0], items, torch.tensor(0.2, dtype=torch.float64), smoothing=smoothing, same=same, block=block
+    )
+    assert value.item() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("block", [3, 64])
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradcheck(name, block, masked):
+    z = tuples(3, 5, 6, seed=2)
+    items = (z[1:2] if name == "dot" else z[1:]).clone().requires_grad_()
+    temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+
+    def value(q, i, t):
+        return repulsion(SCORES[name], q, i, t, 0.1, twins(5) if masked else None, block=block)
+
+    assert torch.autograd.gradcheck(value, (z[0].clone().requires_grad_(), items, temperature))
+
+
+@pytest.mark.parametrize("block", [2, 64])
+def test_without_gather_gradient_each_direction_trains_its_query_side(block):
+    z = tuples(3, 6, 5, seed=3)
+    score = SCORES["volume"]
+
+    def leaves():
+        return [x.clone().requires_grad_() for x in (z[0], z[1:], torch.tensor(0.2, dtype=torch.float64))]
+
+    q, i, t = leaves()
+    rows = F.cross_entropy(score(q, i.detach()) / t, torch.arange(6), label_smoothing=0.1)
+    columns = F.cross_entropy(score(q.detach(), i).T / t, torch.arange(6), label_smoothing=0.1)
+    ((rows + columns) / 2).backward()
+    q2, i2, t2 = leaves()
+    value = loss(score, q2, i2, t2, smoothing=0.1, detach_candidates=True, block=block)
+    value.backward()
+    assert value.item() == pytest.approx(((rows + columns) / 2).item(), rel=1e-10)
+    for expected, found in ((q, q2), (i, i2), (t, t2)):
+        torch.testing.assert_close(found.grad, expected.grad)
+    q3, i3, t3 = leaves()
+    loss(score, q3, i3, t3, smoothing=0.1, block=block).backward()
+    assert q2.grad.norm() < 0.8 * q3.grad.norm()  # the releases' gradient is about half of the full one
+
+
+def test_only_what_requires_gradients_gets_them():
+    z = tuples(2, 4, 5)
+    items = z[1:].clone().requires_grad_()
+    value = repulsion(dot, z[0], items, torch.tensor(0.1))
+    value.backward()
+    assert items.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert not repulsion(dot, z[0], items, torch.tensor(0.1)).requires_grad
+    assert not repulsion(dot, z[0], z[1:], torch.tensor(0.1)).requires_grad
+
+
+def test_upstream_gradient_scales_and_shapes_are_checked():
+    z = tuples(2, 4, 5)
+    q = z[0].clone().requires_grad_()
+    (3 * repulsion(dot, q, z[1:], torch.tensor(0.1))).backward()
+    tripled = q.grad.clone()
+    q.grad = None
+    repulsion(dot, q, z[1:], torch.tensor(0.1)).backward()
+    torch.testing.assert_close(tripled, 3 * q.grad)
+    for queries, items in ((z[0], z[1]), (z[0], z[1:, :3]), (z[0][:0], z[1:, :0])):
+        with pytest.raises(ValueError, match="queries"):
+            repulsion(dot, queries, items, torch.tensor(0.1))
