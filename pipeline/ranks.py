@@ -1,8 +1,9 @@
 """Stored ranks: one row a query, direction, score and gallery; all retrieval measures follow from them without a model.
 
-`rank` is the rank of the best hit among the gallery's misses, tied misses counting half (a collapsed model cannot score
-by luck), and `ties` their number. `items` is the size of the gallery and `relevant` the number of hits in it, so that
-chance is known; `group` is the cluster of captions that the bootstrap keeps together.
+`rank` is the rank of the best hit among the gallery's misses, at a random place among tied ones (a collapsed model
+scores at chance), and `ties` their number (`pipeline.geometry.ranking`). `items` is the size of the gallery and
+`relevant` the number of hits in it, so that chance is known; `group` is the cluster of captions that the bootstrap
+keeps together.
 """
 
 from __future__ import annotations

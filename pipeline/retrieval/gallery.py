@@ -1,0 +1,229 @@
+"""Embeddings of a split as queries and gallery: reading, checking, writing.
+
+The file (ours and anybody's): safetensors with, for a split such as `test`,
+  `test/text`        [C, D]   one row a caption
+  `test/text_clip`   [C]      row of the clip that the caption describes (optional: caption i describes clip i)
+  `test/<modality>`  [n, D]   one row a clip for `vision`, `audio` or any other name; a row of zeros: the clip lacks it
+  `test/fused_<c>`   [n, D]   optional: one embedding a clip for the modalities with these letters, e.g. `fused_va`
+and metadata, JSON: `ids` {split: [n clip ids]}, `manifest` (SHA-256 of the manifest it was made from; optional).
+
+Captions come from the manifest: the k-th row of a clip is its k-th caption. Equal captions are one text, which every
+clip that carries it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pipeline import manifest as manifests
+from pipeline.errors import UserError
+from pipeline.files import save_tensors, sha256
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """C distinct texts and n clips: `text` [C, D], `hits` (clips a text), `items` and `fused` [n, D], groups.
+
+    `captions` are the texts' strings, `text_ids` their names, `row` maps rows of the file's texts to distinct ones;
+    `expected` is the number of usable clips in the manifest's split.
+    """
+
+    ids: list[str]
+    text_ids: list[str]
+    captions: list[str]
+    text: Tensor
+    hits: list[list[int]]
+    items: dict[str, Tensor]
+    fused: dict[str, Tensor]
+    text_groups: list[str]
+    item_groups: list[str]
+    row: list[int]
+    expected: int
+
+    def conditions(self) -> dict[str, tuple[str, ...]]:
+        """Letters → modalities: all together, then each alone."""
+        names = tuple(sorted(self.items, key=_order))
+        joint = {letters(names): names}
+        return joint | {letters((name,)): (name,) for name in names}
+
+    def part(self, clips: Sequence[int], texts: Sequence[int]) -> Gallery:
+        """The gallery of some clips and distinct texts."""
+        place = {clip: number for number, clip in enumerate(clips)}
+        return Gallery(
+            [self.ids[clip] for clip in clips],
+            [self.text_ids[text] for text in texts],
+            [self.captions[text] for text in texts],
+            self.text[list(texts)],
+            [[place[clip] for clip in self.hits[text] if clip in place] for text in texts],
+            {name: tensor[list(clips)] for name, tensor in self.items.items()},
+            {name: tensor[list(clips)] for name, tensor in self.fused.items()},
+            [self.text_groups[text] for text in texts],
+            [self.item_groups[clip] for clip in clips],
+            list(range(len(texts))),
+            self.expected,
+        )
+
+
+def _order(modality: str) -> tuple[int, str]:
+    known = ("vision", "audio")
+    return (known.index(modality) if modality in known else len(known)), modality
+
+
+def letters(modalities: Sequence[str]) -> str:
+    """`VA` for vision and audio."""
+    return "".join(name[0].upper() for name in modalities)
+
+
+def write_embeddings(
+    path: Path | str,
+    ids: Sequence[str],
+    text: Tensor,
+    items: Mapping[str, Tensor],
+    *,
+    text_clip: Tensor | None = None,
+    fused: Mapping[str, Tensor] | None = None,
+    split: str = "test",
+    manifest: Path | str | None = None,
+) -> None:
+    """Write embeddings in the format above; `items` and `fused` are keyed by modality and by letters (`va`).
+
+    ValueError if lengths do not fit. Values are checked when they are evaluated.
+    """
+    for name, tensor in {**items, **(fused or {})}.items():
+        if len(tensor) != len(ids):
+            raise ValueError(f"{name}: {len(tensor)} rows for {len(ids)} ids")
+    clips = torch.arange(len(text)) if text_clip is None else text_clip.long()
+    if len(clips) != len(text):
+        raise ValueError(f"text_clip: {len(clips)} rows for {len(text)} texts")
+    named = {"text": text, **items, **{f"fused_{name}": tensor for name, tensor in (fused or {}).items()}}
+    # Copies, since one tensor may be given under two names and safetensors refuses shared memory.
+    tensors = {f"{split}/{name}": tensor.detach().float().clone() for name, tensor in named.items()}
+    tensors[f"{split}/text_clip"] = clips
+    metadata: dict[str, Any] = {"ids": {split: list(ids)}}
+    if manifest is not None:
+        metadata["manifest"] = sha256(Path(manifest))
+    save_tensors(Path(path), tensors, metadata)
+
+
+def read_gallery(path: Path, manifest: Path, split: str = "test") -> Gallery:
+    """Read and check a split; a UserError names the file and what is wrong with which clip."""
+    tensors, metadata = _read(path, split)
+    ids = (metadata.get("ids") or {}).get(split)
+    if ids is None:
+        raise UserError(
+            f"{path}: metadata has no ids of split '{split}'; write it with pipeline.retrieval.write_embeddings"
+        )
+    table = manifests.usable(manifests.read(manifest), split).set_index("clip_id")
+    made_from = metadata.get("manifest")
+    if made_from and made_from != sha256(manifest):
+        raise UserError(f"{path}: made from another manifest than {manifest} (digest {made_from[:12]}); embed again")
+    _check_ids(path, ids, table.index, manifest, split)
+    text = tensors.pop("text")
+    clip = tensors.pop("text_clip", torch.arange(len(text))).long()
+    _check_tensors(path, split, text, clip, tensors, ids)
+
+    captions = table["captions"]
+    seen: dict[str, int] = {}
+    first: list[int] = []
+    row: list[int] = []
+    hits: list[list[int]] = []
+    text_ids: list[str] = []
+    used = [0] * len(ids)
+    for index, owner in enumerate(clip.tolist()):
+        own, number = captions[ids[owner]], used[owner]
+        used[owner] += 1
+        if number >= len(own):
+            raise UserError(f"{path}: clip '{ids[owner]}' has more texts than {manifest} has captions ({len(own)})")
+        caption = own[number]
+        if caption not in seen:
+            seen[caption] = len(first)
+            first.append(index)
+            text_ids.append(f"{ids[owner]}#{number}")
+            hits.append([])
+        row.append(seen[caption])
+        if owner not in hits[seen[caption]]:
+            hits[seen[caption]].append(owner)
+    if 0 in used:
+        raise UserError(
+            f"{path}: clip '{ids[used.index(0)]}' has no text; give at least one caption's embedding a clip"
+        )
+    groups = [str(table["group"][name]) for name in ids]
+    return Gallery(
+        ids=list(ids),
+        text_ids=text_ids,
+        captions=list(seen),
+        text=text[first],
+        hits=hits,
+        items={name: tensor for name, tensor in tensors.items() if not name.startswith("fused_")},
+        fused={name.removeprefix("fused_"): tensor for name, tensor in tensors.items() if name.startswith("fused_")},
+        text_groups=[groups[right[0]] for right in hits],
+        item_groups=groups,
+        row=row,
+        expected=len(table),
+    )
+
+
+def _read(path: Path, split: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    import json
+
+    if not path.is_file():
+        raise UserError(f"{path}: missing; embed the run first")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            names = [name for name in stream.keys() if name.startswith(f"{split}/")]  # noqa: SIM118
+            tensors = {name.removeprefix(f"{split}/"): stream.get_tensor(name) for name in names}
+            metadata = {key: json.loads(value) for key, value in (stream.metadata() or {}).items()}
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as embeddings ({error})") from None
+    if "text" not in tensors or not set(tensors) - {"text", "text_clip"}:
+        raise UserError(
+            f"{path}: needs tensors {split}/text and {split}/<modality>; it has {', '.join(names) or 'none'}"
+        )
+    return tensors, metadata
+
+
+def _check_ids(path: Path, ids: Sequence[str], known: Any, manifest: Path, split: str) -> None:
+    if not ids:
+        raise UserError(f"{path}: the gallery of split '{split}' is empty")
+    repeated = {one for one in ids if ids.count(one) > 1} if len(set(ids)) < len(ids) else set()
+    if repeated:
+        raise UserError(f"{path}: clip '{min(repeated)}' appears twice among the ids of split '{split}'")
+    strange = next((one for one in ids if one not in known), None)
+    if strange is not None:
+        raise UserError(f"{path}: clip '{strange}' is no usable clip of split '{split}' in {manifest}")
+
+
+def _check_tensors(
+    path: Path, split: str, text: Tensor, clip: Tensor, items: Mapping[str, Tensor], ids: Sequence[str]
+) -> None:
+    if not len(text):
+        raise UserError(f"{path}: {split}/text has no rows")
+    for name, tensor in {"text": text, **items}.items():
+        if tensor.ndim != 2 or not tensor.is_floating_point():
+            raise UserError(
+                f"{path}: {split}/{name} is {list(tensor.shape)} {tensor.dtype}; expected [rows, width] of floats"
+            )
+        if tensor.shape[1] != text.shape[1]:
+            raise UserError(
+                f"{path}: {split}/{name} is {tensor.shape[1]} wide but {split}/text {text.shape[1]}; one width for all"
+            )
+        if name != "text" and len(tensor) != len(ids):
+            raise UserError(f"{path}: {split}/{name} has {len(tensor)} rows for {len(ids)} ids")
+    if len(clip) != len(text) or int(clip.min()) < 0 or int(clip.max()) >= len(ids):
+        raise UserError(f"{path}: {split}/text_clip does not give each of {len(text)} texts one of {len(ids)} clips")
+    for name, tensor in {"text": text, **items}.items():
+        broken = (~torch.isfinite(tensor)).any(1).nonzero()
+        if len(broken):
+            number = int(broken[0])
+            owner = ids[int(clip[number]) if name == "text" else number]
+            raise UserError(f"{path}: {split}/{name} row {number} (clip '{owner}') is not finite")
+    zero = (text == 0).all(1).nonzero()
+    if len(zero):
+        raise UserError(f"{path}: {split}/text row {int(zero[0])} is zero; every text needs an embedding")

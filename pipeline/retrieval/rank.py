@@ -1,0 +1,143 @@
+"""Ranks of a run's embeddings: every score, direction and seed, on whole galleries and on the matched one.
+
+Directions T2VA, VA2T and the single pathways T2V, V2T, T2A, A2T, on validation (the headline score is chosen there) and
+test. `residual` with one modality orders as `volume` does (1 - c^2), so that its ranks are those. On the fixed gallery
+whose pairs are all matched: the first stage of every score and the same re-ranked (`+itm`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline import paths
+from pipeline import ranks as stored
+from pipeline.errors import UserError
+from pipeline.files import load_tensors, sha256
+from pipeline.geometry.ranking import Ranks, ranks_both
+from pipeline.geometry.scores import SCORES
+from pipeline.ranks import FULL, MATCHED, Key, Ranking
+from pipeline.retrieval.gallery import Gallery, read_gallery
+from pipeline.retrieval.rerank import rerank
+from pipeline.settings import Settings
+
+
+def rank(settings: Settings, run: str, seeds: list[int]) -> None:
+    """Rank all corpora of a run's seeds; writes `paths.ranks`."""
+    settings.run(run)
+    for corpus in settings.corpora:
+        manifest = paths.manifest(settings, corpus)
+        for seed in seeds:
+            embeddings = paths.embeddings(settings, run, seed, corpus)
+            found: list[tuple[Key, Ranking]] = []
+            for split in ("val", "test"):
+                gallery = read_gallery(embeddings, manifest, split)
+                if len(gallery.ids) != gallery.expected:
+                    raise UserError(
+                        f"{embeddings}: {len(gallery.ids)} of {gallery.expected} {split} clips; embed the run again"
+                    )
+                found += rankings(gallery, split, settings.retrieval.block, settings.seed)
+            found += matched_rankings(
+                gallery, paths.matching(settings, corpus), settings.retrieval.rerank, settings.seed
+            )
+            metadata = {
+                "run": run,
+                "seed": seed,
+                "corpus": corpus,
+                "manifest": sha256(manifest),
+                "embeddings": sha256(embeddings),
+            }
+            stored.write(paths.ranks(settings, run, seed, corpus), found, metadata)
+            shown = [f"{key.score} {100 * one.recall(1).mean():.1f}" for key, one in found if _headline(key)]
+            print(f"{run} seed {seed}, {corpus}: T2VA R@1 {', '.join(shown)}", flush=True)
+
+
+def _headline(key: Key) -> bool:
+    return key.split == "test" and key.gallery == FULL and key.direction == "T2VA"
+
+
+def rankings(gallery: Gallery, split: str, block: int, seed: int = 0) -> Iterator[tuple[Key, Ranking]]:
+    """Ranks of a whole gallery by every condition and score, both directions."""
+    for letters, names in gallery.conditions().items():
+        items = torch.stack([gallery.items[name] for name in names])
+        found: dict[str, tuple[Ranks, Ranks]] = {}
+        for name, score in SCORES.items():
+            alone = name == "residual" and len(names) == 1
+            found[name] = (
+                found["volume"] if alone else ranks_both(gallery.text, items, score, gallery.hits, block, seed)
+            )
+        fused = gallery.fused.get(letters.lower())
+        if fused is not None:
+            found["fused"] = ranks_both(gallery.text, fused[None], SCORES["cosine"], gallery.hits, block, seed)
+        for name, both in found.items():
+            yield from _both(gallery, (split, FULL, letters, name), both)
+
+
+def matched_rankings(gallery: Gallery, matching: Path, k: int, seed: int = 0) -> Iterator[tuple[Key, Ranking]]:
+    """First stage and re-ranked ranks of the fixed gallery of a matching file."""
+    if not matching.is_file():
+        raise UserError(f"{matching}: missing; run the stage match first")
+    tensors = load_tensors(matching)
+    clips, texts, probability = tensors["clips"].tolist(), tensors["captions"].tolist(), tensors["probability"]
+    if max(clips) >= len(gallery.ids) or max(texts) >= len(gallery.row):
+        raise UserError(
+            f"{matching}: made for a larger gallery than the {len(gallery.ids)} clips embedded; match again"
+        )
+    # The first row of each distinct text; matching may hold equal captions.
+    rows = {gallery.row[text]: number for number, text in reversed(list(enumerate(texts)))}
+    distinct = sorted(rows)
+    part = gallery.part(clips, distinct)
+    probability = probability[[rows[text] for text in distinct]]
+    letters, names = next(iter(part.conditions().items()))
+    items = torch.stack([part.items[name] for name in names]).double()
+    first = {name: score(part.text.double(), items) for name, score in SCORES.items()}
+    fused = part.fused.get(letters.lower())
+    if fused is not None:
+        first["fused"] = SCORES["cosine"](part.text.double(), fused[None].double())
+    for name, matrix in first.items():
+        both = dense_ranks(matrix, part.hits, seed)
+        yield from _both(part, ("test", MATCHED, letters, name), both)
+        forward = dense_ranks(rerank(matrix, probability, k), part.hits, seed)[0]
+        backward = dense_ranks(rerank(matrix.mT, probability.mT, k).mT, part.hits, seed)[1]
+        yield from _both(part, ("test", MATCHED, letters, f"{name}+itm"), (forward, backward))
+
+
+def dense_ranks(scores: Tensor, hits: Iterable[list[int]], seed: int = 0) -> tuple[Ranks, Ranks]:
+    """Ranks of both directions from a score matrix `[N, N']`."""
+    number, gallery = scores.shape
+    return ranks_both(
+        torch.arange(number)[:, None],
+        torch.arange(gallery)[:, None],
+        lambda rows, columns: scores[rows[:, 0].long()][:, columns[:, 0].long()],
+        list(hits),
+        max(number, gallery),
+        seed,
+    )
+
+
+def _both(
+    gallery: Gallery, name: tuple[str, str, str, str], both: tuple[Ranks, Ranks]
+) -> Iterator[tuple[Key, Ranking]]:
+    split, kind, letters, score = name
+    answers = [len(right) for right in gallery.hits]
+    asked = np.bincount([clip for right in gallery.hits for clip in right], minlength=len(gallery.ids))
+    sides = (
+        (f"T2{letters}", gallery.text_ids, gallery.text_groups, np.asarray(answers), len(gallery.ids)),
+        (f"{letters}2T", gallery.ids, gallery.item_groups, asked, len(gallery.text_ids)),
+    )
+    for (direction, ids, groups, relevant, items), found in zip(sides, both, strict=True):
+        yield (
+            Key(split, kind, direction, score),
+            Ranking(
+                np.asarray(ids),
+                np.asarray(groups),
+                found.rank.numpy().astype(np.float64),
+                found.ties.numpy(),
+                relevant,
+                items,
+            ),
+        )

@@ -1,0 +1,79 @@
+"""A tiny project on disk: manifest, embeddings of a run, matching. Shared by the tests of retrieval and reporting."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline import manifest, paths
+from pipeline.files import load_tensors, save_tensors
+from pipeline.geometry import unit
+from pipeline.retrieval import write_embeddings
+from pipeline.settings import Settings, load
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings(seeds: int = 2) -> Settings:
+    """The smoke scale with `seeds` seeds."""
+    whole = load("smoke", ROOT)
+    table = whole.tables["table1"].model_copy(update={"seeds": seeds})
+    return whole.model_copy(update={"tables": {"table1": table}})
+
+
+def clip_rows(n: int = 24, split: str = "test", equal: int = 2) -> list[dict]:
+    """Manifest rows; each caption is carried by `equal` clips."""
+    return [
+        {
+            "clip_id": f"{split}{i}", "split": split, "captions": [f"{split} caption {i // equal}"],
+            "media": f"{split}{i}.mp4", "tracks": "{}", "language": "", "modalities": ["text", "vision", "audio"],
+            "duration": 2.5, "status": "ok", "reason": "", "source": "made up", "licence": "MIT", "sha256": "",
+            "shard": f"{split}-0", "row": i, "concepts": [f"thing{i % 5}"], "group": f"{split}{i // equal}",
+        }
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def write_manifest(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write(path, manifest.frame(rows))
+
+
+def features(n: int, noise: float, seed: int, equal: int = 2, width: int = 16) -> dict[str, torch.Tensor]:
+    """Unit embeddings around one direction a caption: equal captions have equal texts."""
+    torch.manual_seed(1000)
+    truth = unit(torch.randn(n // equal + 1, width))[torch.arange(n) // equal]
+    torch.manual_seed(seed)
+    spread = {name: unit(truth + noise * torch.randn(n, width)) for name in ("vision", "audio")}
+    return {"text": truth, **spread}
+
+
+def write_run(settings: Settings, run: str, seed: int, corpus: str, noise: float) -> None:
+    """Embeddings of both splits of a corpus (clips: 24 test, 12 val)."""
+    tensors, ids = {}, {}
+    path = paths.embeddings(settings, run, seed, corpus)
+    for split, n in (("test", 24), ("val", 12)):
+        z = features(n, noise, seed)
+        fused = {"va": unit(z["vision"] + z["audio"]), "v": z["vision"], "a": z["audio"]}
+        names = [f"{split}{i}" for i in range(n)]
+        write_embeddings(path, names, z.pop("text"), z, fused=fused, split=split)
+        tensors |= load_tensors(path)
+        ids[split] = names
+    save_tensors(path, tensors, {"ids": ids})
+
+
+def write_matching(settings: Settings, corpus: str, perfect: bool = True) -> None:
+    """A matching file over 10 test clips and their 5 captions (each row twice)."""
+    clips, captions = torch.arange(10), torch.arange(10)
+    probability = (clips[None] // 2 == captions[:, None] // 2).float() if perfect else torch.full((10, 10), 0.5)
+    tensors = {"clips": clips, "captions": captions, "probability": probability}
+    save_tensors(paths.matching(settings, corpus), tensors, {})
+
+
+def write_project(settings: Settings, noise: dict[str, float], corpus: str = "scenes") -> None:
+    """Manifest, matching and embeddings of all seeds of the runs in `noise`."""
+    rows = clip_rows(24, "test") + clip_rows(12, "val") + clip_rows(8, "train")
+    write_manifest(paths.manifest(settings, corpus), rows)
+    write_matching(settings, corpus)
+    for run, level in noise.items():
+        for seed in range(settings.seeds(run)):
+            write_run(settings, run, seed, corpus, level)
