@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import UserError
 
@@ -124,6 +124,7 @@ class Training(Strict):
 
     adapter: int = Field(gt=0, description="hidden units of a modality's adapter")
     seeds_per_job: int = Field(gt=0)
+    runs_per_job: int = Field(default=1, gt=0, description="runs of a sweep that one job serves")
     optimisation: Optimisation
 
 
@@ -147,10 +148,60 @@ class Method(Strict):
     source: str
 
 
+class Dimension(Strict):
+    """What a search draws: log-uniformly between two bounds, or one of a list."""
+
+    low: float | None = Field(default=None, gt=0)
+    high: float | None = Field(default=None, gt=0)
+    choices: list[float | str] = []
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Dimension:
+        bounds = self.low is not None and self.high is not None and self.low < self.high
+        if bounds == bool(self.choices) or (self.choices and (self.low is not None or self.high is not None)):
+            raise ValueError("give either low < high or choices")
+        return self
+
+
+class Tuning(Strict):
+    """Equal tuning: the same number of trials for every method, in the spaces of params/spaces.yaml."""
+
+    trials: int = Field(gt=0, description="Sobol points a method; a power of two")
+    edge: float = Field(ge=0, lt=0.5, description="outer share of a range that counts as its edge")
+    extra: int = Field(ge=0, description="trials of an extension beyond an edge that a winner lies on")
+    extensions: int = Field(ge=0, description="most extensions a method")
+
+
+class Modalities(Strict):
+    """M = 2, 3, … modalities on the clips that have all of them."""
+
+    counts: list[int]
+    subsets: int = Field(gt=0, description="random sets of languages a count")
+    methods: list[str]
+    test: int = Field(gt=0, description="most test clips: components that no training has seen")
+    width: int = Field(gt=0, description="embedding width")
+    adapter: int = Field(ge=0)
+    optimisation: Optimisation
+
+
+class Theory(Strict):
+    """The paper's theory as measurements."""
+
+    draws: int = Field(gt=1, description="draws a cell of the corollaries' simulations")
+    dimension: int = Field(gt=2, description="dimension of the simulated forces")
+    counts: list[int] = Field(description="numbers of modalities M")
+    trace: list[str] = Field(description="runs whose conflicts and collapse are followed through training")
+    trace_seeds: int = Field(gt=0)
+    trace_every: int = Field(gt=0, description="steps between two measurements")
+    trace_rows: int = Field(gt=1, description="validation captions a measurement")
+    modalities: Modalities
+
+
 class Run(Strict):
     """A trained model: a method, what it is trained on, what it changes."""
 
     method: str
+    tuned: bool = Field(default=False, description="with the winner of the method's tuning")
     corpora: list[str] = Field(default=[], description="training corpora; empty: all of the scale")
     modalities: list[str] = ["text", "vision", "audio"]
     settings: dict[str, Any] = {}
@@ -166,6 +217,8 @@ class Table(Strict):
     runs: list[str]
     seeds: int = Field(gt=0)
     title: str
+    labels: dict[str, str] = Field(default={}, description="run → its row's name, the paper's where it has the row")
+    notes: list[str] = Field(default=[], description="lines under the table")
 
 
 class Settings(Strict):
@@ -181,7 +234,11 @@ class Settings(Strict):
     vast: Vast
     training: Training
     retrieval: Retrieval
+    tuning: Tuning
+    theory: Theory
     corpora: dict[str, Corpus]
+    probes: dict[str, Corpus] = Field(default={}, description="corpora outside all tables, made for one question")
+    spaces: dict[str, dict[str, Dimension]]
     methods: dict[str, Method]
     runs: dict[str, Run]
     tables: dict[str, Table]
@@ -199,8 +256,20 @@ class Settings(Strict):
         )
 
     def train_corpora(self, run: str) -> list[str]:
-        """The corpora a run is trained on."""
+        """The corpora a run is trained on; a UserError names one that the scale does not have."""
+        for name in self.run(run).corpora:
+            if name not in self.corpora and name not in self.probes:
+                known = ", ".join([*self.corpora, *self.probes])
+                raise UserError(f"params/runs.yaml: runs.{run}.corpora: scale {self.scale} has no '{name}' but {known}")
         return self.run(run).corpora or list(self.corpora)
+
+    def corpus(self, name: str) -> Corpus:
+        """The corpus or probe called `name`."""
+        return self.corpora[name] if name in self.corpora else self.probes[name]
+
+    def only(self, probe: str) -> Settings:
+        """These settings with a probe as their only corpus: what a stage sees that makes the probe."""
+        return self.model_copy(update={"corpora": {probe: self.corpus(probe)}})
 
 
 def load(scale: str | None = None, root: Path | None = None) -> Settings:
@@ -217,11 +286,12 @@ def _load(scale: str | None, root: Path) -> Settings:
     if scale not in ("smoke", "mini", "paper") or not overlay_file.is_file():
         raise UserError(f"params/default.yaml: scale: '{scale}' is none of smoke, mini, paper")
     overlay = _yaml(overlay_file)
-    registries = {name: _yaml(params / f"{name}.yaml") for name in ("corpora", "methods", "runs")}
+    registries = {name: _yaml(params / f"{name}.yaml") for name in ("corpora", "methods", "runs", "spaces")}
     merged = _merge(default, overlay) | {"scale": scale}
     merged["corpora"] = _corpora(registries["corpora"], overlay.get("corpora", {}), scale)
-    merged["methods"] = registries["methods"]
-    merged["runs"] = registries["runs"].get("runs")
+    merged["probes"] = _corpora(registries["corpora"], overlay.get("probes", {}), scale)
+    merged["methods"], merged["spaces"] = registries["methods"], registries["spaces"]
+    merged["runs"] = _merge(registries["runs"].get("runs", {}), overlay.get("runs", {}))
     merged["tables"] = _merge(registries["runs"].get("tables", {}), overlay.get("tables", {}))
     try:
         settings = Settings.model_validate(merged)
@@ -264,8 +334,8 @@ def _first_error(error: ValidationError, default: dict[str, Any], overlay: dict[
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     key = ".".join(where)
-    if where[0] in ("methods", "runs", "tables"):
-        file = "methods.yaml" if where[0] == "methods" else "runs.yaml"
+    if where[0] in ("methods", "spaces", "runs", "tables"):
+        file = f"{where[0]}.yaml" if where[0] in ("methods", "spaces") else "runs.yaml"
     elif where[0] == "corpora":
         file = f"{scale}.yaml or params/corpora.yaml"
     else:
@@ -287,7 +357,15 @@ def _check_names(settings: Settings) -> None:
         if run.method != "vast" and run.method not in settings.methods:
             known = ", ".join(settings.methods)
             raise UserError(f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; there are {known}")
+        if run.tuned and run.method not in settings.spaces:
+            raise UserError(f"params/spaces.yaml: no space for '{run.method}', which runs.{name} of params/runs.yaml tunes")
     for name, table in settings.tables.items():
         for run in table.runs:
             if run not in settings.runs:
                 raise UserError(f"params/runs.yaml: tables.{name}.runs: unknown run '{run}'")
+        for run in table.labels:
+            if run not in table.runs:
+                raise UserError(f"params/runs.yaml: tables.{name}.labels: '{run}' is no run of the table")
+    for method in settings.spaces:
+        if method not in settings.methods:
+            raise UserError(f"params/spaces.yaml: unknown method '{method}'; there are {', '.join(settings.methods)}")
