@@ -1,0 +1,98 @@
+"""One BERT for three tasks: text encoder, matching encoder with cross-attention, causal decoder (VAST, 2305.18500).
+
+transformers' layers (Devlin et al. 2019), driven here so that frozen lower layers run once a caption and never again.
+Frozen layers have no cross-attention; that of the others starts as a copy of the layer's self-attention. Dropout is
+off, so that cached activations stay those of a full pass. Word embeddings serve as output weights too and are frozen
+with the layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.models.bert.configuration_bert import BertConfig
+from transformers.models.bert.modeling_bert import BertModel, BertPredictionHeadTransform
+
+from pipeline.models import weights
+from pipeline.settings import Text
+
+POSITIONS = 512
+
+
+class Bert(nn.Module):
+    """BERT of `settings` over a vocabulary of `size` pieces."""
+
+    def __init__(self, settings: Text, size: int) -> None:
+        super().__init__()
+        self.frozen = settings.frozen_layers
+        config = BertConfig(
+            vocab_size=size,
+            hidden_size=settings.width,
+            num_hidden_layers=settings.layers,
+            num_attention_heads=settings.heads,
+            intermediate_size=4 * settings.width,
+            max_position_embeddings=POSITIONS,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            is_decoder=True,
+            add_cross_attention=True,
+        )
+        config._attn_implementation = "sdpa"
+        self.body = BertModel(config, add_pooling_layer=False)
+        for layer in self.layers[: self.frozen]:
+            layer.add_cross_attention = False
+            del layer.crossattention
+        self.transform = BertPredictionHeadTransform(config)
+        self.bias = nn.Parameter(torch.zeros(size))
+        if self.frozen:
+            self.body.embeddings.requires_grad_(False)
+            for layer in self.layers[: self.frozen]:
+                layer.requires_grad_(False)
+
+    @property
+    def layers(self) -> list[Any]:
+        """transformers' layers, lowest first."""
+        return list(self.body.encoder.layer)
+
+    def initialise(self, name: str) -> None:
+        """Load the released weights `name` (`tiny`: none) and start cross-attention and output head from them."""
+        if name != "tiny":
+            result = self.body.load_state_dict(weights.minilm(), strict=False)
+            wrong = [key for key in result.missing_keys if "crossattention" not in key] + result.unexpected_keys
+            assert not wrong, wrong
+        for layer in self.layers[self.frozen :]:
+            layer.crossattention.load_state_dict(layer.attention.state_dict())
+        nn.init.eye_(self.transform.dense.weight)
+        nn.init.zeros_(self.transform.dense.bias)
+
+    def lower(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Activations [B, L, width] after the frozen layers; ids [B, L], mask bool [B, 1, L or 1, L]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden: Tensor = self.body.embeddings(input_ids=ids)
+            for layer in self.layers[: self.frozen]:
+                hidden = layer(hidden, attention_mask=mask)
+        return hidden
+
+    def upper(self, lower: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Activations [B, L, width] after all layers; condition [B, C, width] is attended to if given."""
+        hidden = lower
+        for layer in self.layers[self.frozen :]:
+            hidden = layer(hidden, attention_mask=mask, encoder_hidden_states=condition)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores [..., size] of word pieces for activations [..., width]."""
+        return functional.linear(self.transform(hidden), self.body.embeddings.word_embeddings.weight, self.bias)
+
+
+def padding_mask(lengths: Tensor, longest: int) -> Tensor:
+    """bool [B, 1, 1, L]: each position sees all of its caption."""
+    return (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, None]
+
+
+def causal_mask(longest: int, device: torch.device | None = None) -> Tensor:
+    """bool [1, 1, L, L]: each position sees itself and those before it (never the padding after a caption)."""
+    return torch.ones(longest, longest, dtype=torch.bool, device=device).tril()[None, None]
