@@ -45,8 +45,8 @@ class Ranking:
     query: NDArray[Any]
     group: NDArray[Any]
     rank: NDArray[np.float64]
-    ties: NDArray[np.int64]
-    relevant: NDArray[np.int64]
+    ties: NDArray[np.integer[Any]]
+    relevant: NDArray[np.integer[Any]]
     items: int
 
     def recall(self, k: int) -> NDArray[np.float64]:
@@ -92,18 +92,30 @@ def read(path: Path) -> tuple[dict[Key, Ranking], dict[str, Any]]:
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise UserError(f"{path}: no column '{missing[0]}'; rank the run again")
-    frame = table.to_pandas()
+    table = table.combine_chunks()
+    columns = {name: table.column(name).to_numpy() for name in ("rank", "ties", "items", "relevant")}
+    query, group = _strings(table, "query"), _strings(table, "group")
+    codes = [_strings(table, name) for name in Key._fields]
+    changed = np.any([code[1:] != code[:-1] for code in codes], axis=0) if table.num_rows else np.zeros(0, bool)
+    starts = [0, *(np.flatnonzero(changed) + 1).tolist()] if table.num_rows else []
     rankings = {}
-    for names, rows in frame.groupby(list(Key._fields), observed=True, sort=False):
-        rankings[Key(*map(str, names))] = Ranking(
-            np.asarray(rows["query"].astype(str)),
-            np.asarray(rows["group"].astype(str)),
-            rows["rank"].to_numpy(np.float64),
-            rows["ties"].to_numpy(np.int64),
-            rows["relevant"].to_numpy(np.int64),
-            int(rows["items"].iloc[0]),
+    for start, stop in zip(starts, [*starts[1:], table.num_rows], strict=True):
+        part = slice(start, stop)
+        rankings[Key(*(str(code[start]) for code in codes))] = Ranking(
+            query[part],
+            group[part],
+            columns["rank"][part].astype(np.float64),
+            columns["ties"][part],
+            columns["relevant"][part],
+            int(columns["items"][start]),
         )
     return rankings, json.loads((table.schema.metadata or {}).get(b"pipeline", b"{}"))
+
+
+def _strings(table: pa.Table, name: str) -> NDArray[Any]:
+    column = table.column(name).dictionary_encode().combine_chunks()
+    encoded = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    return np.asarray(encoded.dictionary.to_pylist())[encoded.indices.to_numpy()]
 
 
 def _repeated(value: str, n: int) -> pa.DictionaryArray:
