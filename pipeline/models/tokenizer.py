@@ -1,4 +1,4 @@
-"""WordPiece: BERT's uncased vocabulary out of the MiniLM wheel, or for `tiny` a small one of letters and plain words."""
+"""WordPiece: BERT's uncased vocabulary out of the MiniLM wheel; for `tiny` a small one of letters and plain words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = (
     "it large last left light little long loud low middle moon of on one orange organ over pink playing plays "
     "purple red resting right round second short shown siren slow small sound spinning square star steady the "
     "then third three to trumpet triangle turns two under up voice while white with yellow"
-).split(" ")
+)
 
 
 class Tokenizer:
@@ -65,4 +65,4 @@ def load(name: str) -> Tokenizer:
     if name == "minilm":
         return Tokenizer(weights.find("minilm-vocabulary").read_text(encoding="utf-8").splitlines())
     characters = string.ascii_lowercase + string.digits + string.punctuation
-    return Tokenizer([*SPECIAL, *characters, *(f"##{letter}" for letter in characters), *WORDS])
+    return Tokenizer([*SPECIAL, *characters, *(f"##{letter}" for letter in characters), *WORDS.split()])

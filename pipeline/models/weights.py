@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.files import sha256
@@ -92,7 +92,7 @@ def aisfx() -> dict[str, Tensor]:
     from numpy._core.multiarray import scalar
 
     # The pickle was written by NumPy 1, whose module path NumPy 2 renamed.
-    allowed = [(scalar, "numpy.core.multiarray.scalar"), dtype, type(dtype("int64")), type(dtype("float64"))]
+    allowed: list[Any] = [(scalar, "numpy.core.multiarray.scalar"), dtype, type(dtype("int64")), type(dtype("float64"))]
     with torch.serialization.safe_globals(allowed):
         state, _ = torch.load(find("aisfx"), map_location="cpu", weights_only=True)
     prefix = "embedding_net."
