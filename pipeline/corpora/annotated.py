@@ -1,0 +1,263 @@
+"""Corpora with public annotations: plan and fetch, in the place of the procedural corpora's plan and render.
+
+`plan` writes the same table as `pipeline.corpora.plan`; `fetch` the same outcome as `pipeline.corpora.render`, so that
+decoding and merging know no difference. Splits: the official test list is the test split; validation is drawn from the
+training list by SHA-256 (`vggsound_test.order`), since selection on the test set is what this project does not do.
+VGGSound has labels and no captions: the label stands as caption until VAST has written some.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+from tqdm import tqdm
+
+from pipeline import paths
+from pipeline.corpora import annotations as public
+from pipeline.corpora import own, sources, vggsound_test
+from pipeline.corpora.annotations import Item
+from pipeline.corpora.clip import read_plan
+from pipeline.corpora.download import Outcome, Politeness, download
+from pipeline.errors import UserError
+from pipeline.files import atomic, sha256
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An item with its split and, for own data, its file."""
+
+    item: Item
+    split: str
+    file: str = ""
+    language: str = ""
+
+
+def plan(settings: Settings, corpus: str) -> None:
+    """Write the plan of an annotated corpus; sizes must be those of `params/<scale>.yaml`, or a UserError."""
+    entry = settings.corpora[corpus]
+    listed = _own(settings, corpus) if _registry(settings, corpus) == "own" else _public(settings, corpus)
+    rows = []
+    for split in paths.SPLITS:
+        chosen = [one for one in listed if one.split == split]
+        wanted = getattr(entry, split)
+        where = f"params/{settings.scale}.yaml: corpora.{corpus}.{split}"
+        if len(chosen) < wanted or (split == "test" and len(chosen) != wanted):
+            raise UserError(f"{where}: {wanted} clips asked, the annotations have {len(chosen)}")
+        shards = [name for name in paths.shards(settings, corpus) if name.startswith(f"{split}-")]
+        if wanted and not shards:
+            raise UserError(
+                f"params/{settings.scale}.yaml: corpora.{corpus}.shards.{split}: missing; give a number ≥ 1"
+            )
+        for name, part in zip(shards, np.array_split(np.arange(wanted), max(len(shards), 1)), strict=False):
+            rows += [_row(chosen[number], name, entry.source, entry.licence) for number in part]
+    if not rows:
+        raise UserError(f"params/{settings.scale}.yaml: corpora.{corpus}: all sizes are 0; take the corpus out")
+    table = pandas.DataFrame(rows)
+    table.insert(0, "index", np.arange(len(table)))
+    with atomic(paths.plan(settings, corpus)) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def fetch(settings: Settings, corpus: str, shard: str) -> None:
+    """Bring a shard's media to their place and write `rendered/<shard>.parquet` (clip_id, sha256, status, reason).
+
+    A file is taken from the plan (own data), else from the drop folder, else by download if `options.download` is on.
+    Outcomes of downloads are kept in `state/`, so that an interrupted shard continues and the gone are not asked again.
+    """
+    table = read_plan(paths.plan(settings, corpus))
+    table = table[table["shard"] == shard]
+    if not len(table):
+        known = ", ".join(paths.shards(settings, corpus))
+        raise UserError(f"{paths.plan(settings, corpus)}: no shard '{shard}'; there are {known}")
+    options = settings.corpora[corpus].options
+    online = bool(options.get("download", False))
+    registry = _registry(settings, corpus)
+    dropped = {} if registry == "own" else _dropped(sources.media_folder(registry))
+    if registry != "own" and not online and not dropped:
+        raise UserError(f"corpus {corpus}: no videos; {sources.instructions(registry)}")
+    politeness = Politeness(
+        bytes_per_second=float(options.get("bytes_per_second", Politeness.bytes_per_second)),
+        pause=float(options.get("pause", Politeness.pause)),
+        longest_pause=3 * float(options.get("pause", Politeness.pause)),
+        cookies=str(options.get("cookies", "")),
+    )
+    journal = Journal(paths.state(settings, "fetch", corpus, f"{shard}.jsonl"))
+    folder = paths.media(settings, corpus)
+    rows = []
+    for clip in tqdm(table.to_dict("records"), unit="clip", desc=f"fetch {corpus} {shard}", mininterval=2):
+        name, recipe = str(clip["clip_id"]), json.loads(clip["recipe"])
+        target = folder / f"{name}.mp4"
+        given = Path(recipe["file"]) if recipe["file"] else dropped.get(name)
+        outcome = _bring(name, recipe, target, given, online, journal, politeness)
+        digest = sha256(target) if outcome.status == "ok" else ""
+        rows.append({"clip_id": name, "sha256": digest, "status": outcome.status, "reason": outcome.reason})
+    with atomic(paths.rendered(settings, corpus, shard)) as temporary:
+        pandas.DataFrame(rows).to_parquet(temporary, index=False)
+
+
+class Journal:
+    """Downloads' final outcomes of a shard, one JSON line each; a torn last line is ignored."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, Outcome] = {}
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            self.known[row["clip_id"]] = Outcome(row["status"], row["reason"])
+
+    def add(self, name: str, outcome: Outcome) -> None:
+        """Keep an outcome that another try would not change."""
+        if outcome.passing:
+            return
+        self.known[name] = outcome
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as stream:
+            stream.write(json.dumps({"clip_id": name, "status": outcome.status, "reason": outcome.reason}) + "\n")
+
+
+def _bring(
+    name: str,
+    recipe: dict[str, Any],
+    target: Path,
+    given: Path | None,
+    online: bool,
+    journal: Journal,
+    politeness: Politeness,
+) -> Outcome:
+    if given is not None:
+        return _place(given, target)
+    if target.is_file() and target.stat().st_size:
+        return Outcome("ok")
+    if not online:
+        return Outcome("gone", "not in the drop folder, and options.download is off")
+    if not recipe["url"]:
+        return Outcome("gone", "not in the drop folder, and the annotations give no address")
+    if name in journal.known and journal.known[name].status != "ok":
+        return journal.known[name]
+    outcome = download(recipe["url"], target, recipe["start"], recipe["end"], politeness)
+    journal.add(name, outcome)
+    return outcome
+
+
+def _place(given: Path, target: Path) -> Outcome:
+    """Link (or copy) a given file to its place under a temporary name, then rename."""
+    if not given.is_file() or not given.stat().st_size:
+        return Outcome("gone", f"{given}: {'empty' if given.is_file() else 'no such file'}")
+    if target.is_file() and (target.samefile(given) or target.stat().st_mtime_ns == given.stat().st_mtime_ns):
+        return Outcome("ok")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(given.resolve(), temporary)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(given, temporary)
+    os.replace(temporary, target)
+    temporary.unlink(missing_ok=True)  # replacing a link by itself leaves both
+    return Outcome("ok")
+
+
+def _dropped(folder: Path) -> dict[str, Path]:
+    """Clip id → file below the drop folder, whatever its ending."""
+    return {path.stem: path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")}
+
+
+def _registry(settings: Settings, corpus: str) -> str:
+    entry = settings.corpora[corpus]
+    if entry.kind != "annotated":
+        raise UserError(f"params/corpora.yaml: {corpus}.kind: '{entry.kind}' is rendered, not annotated")
+    return str(entry.options.get("annotations", corpus))
+
+
+def _public(settings: Settings, corpus: str) -> list[Planned]:
+    """The items of a public corpus with their splits."""
+    entry, registry = settings.corpora[corpus], _registry(settings, corpus)
+    files = {file.split for file in sources.source(registry).files}
+    planned: list[Planned] = []
+    test: list[Item] = []
+    if "test" in files:
+        path = sources.annotation(registry, "test")
+        test = public.read(path)
+        for note in public.check(registry, "test", test, path):
+            print(note, file=sys.stderr)
+        if registry == "vggsound":
+            kept = set(vggsound_test.shipped())
+            if missing := sorted(kept - {item.clip_id for item in test}):
+                raise UserError(f"{path}: lacks the shipped test clip '{missing[0]}'; get the official test.csv")
+            test = [item for item in test if item.clip_id in kept]
+        planned += [Planned(item, "test") for item in test]
+    if entry.train or entry.val:
+        # VGGSound's other official test clips are in its full list, and are trained on.
+        tested = {item.clip_id for item in test}
+        rest = [i for i in public.read(sources.annotation(registry, "train")) if i.clip_id not in tested]
+        planned += [Planned(item, split) for item, split in _split(corpus, rest, entry.val)]
+    if registry == "activitynet":
+        planned = [replace(one, item=public.youtube(one.item)) for one in planned]
+    for one in planned:
+        if not one.item.captions:
+            raise UserError(f"corpus {corpus}: clip '{one.item.clip_id}' has no caption in the annotations")
+    return planned
+
+
+def _own(settings: Settings, corpus: str) -> list[Planned]:
+    """The clips of a user's csv with their splits: the csv's, or drawn to the scale's sizes."""
+    entry = settings.corpora[corpus]
+    for key in ("csv", "folder"):
+        if key not in entry.options:
+            raise UserError(f"params/corpora.yaml: {corpus}.options.{key}: missing key")
+    clips = own.read(Path(str(entry.options["csv"])), Path(str(entry.options["folder"])))
+    splits = {clip.item.clip_id: clip.item.split for clip in clips}
+    if not all(splits.values()):
+        if any(splits.values()):
+            name = next(name for name, split in splits.items() if not split)
+            raise UserError(
+                f"{entry.options['csv']}: clip '{name}' has no split, others have; fill the column or drop it"
+            )
+        drawn = _split(corpus, [clip.item for clip in clips], entry.val + entry.test)
+        for number, item in enumerate(sorted((i for i, s in drawn if s == "val"), key=_key(corpus))):
+            splits[item.clip_id] = "test" if number < entry.test else "val"
+        splits |= {name: "train" for name, split in splits.items() if not split}
+    return [Planned(clip.item, splits[clip.item.clip_id], str(clip.file), clip.language) for clip in clips]
+
+
+def _key(corpus: str) -> Any:
+    return lambda item: vggsound_test.order(item.clip_id, f"{corpus}-val")
+
+
+def _split(corpus: str, items: Iterable[Item], val: int) -> list[tuple[Item, str]]:
+    """Items in their order with `val` of them, drawn by SHA-256, for validation."""
+    listed = list(items)
+    held = {item.clip_id for item in sorted(listed, key=_key(corpus))[:val]}
+    return [(item, "val" if item.clip_id in held else "train") for item in listed]
+
+
+def _row(one: Planned, shard: str, source: str, licence: str) -> dict[str, Any]:
+    item = one.item
+    recipe = {"kind": "annotated", "url": item.url, "start": item.start, "end": item.end, "file": one.file}
+    return {
+        "clip_id": item.clip_id,
+        "split": one.split,
+        "shard": shard,
+        "captions": list(item.captions),
+        "group": item.clip_id,
+        "concepts": [item.label] if item.label else [],
+        "language": one.language,
+        "duration": 0.0,  # known when decoded; no number of frames is expected
+        "source": source,
+        "licence": licence,
+        "components": [],
+        "recipe": json.dumps(recipe, sort_keys=True),
+    }

@@ -1,0 +1,106 @@
+"""One clip from the web by yt-dlp's Python interface: rate-limited, resumable, checked; the outcome is a status.
+
+Nothing is executed that was fetched and no shell is involved. A clip that is gone for good is `gone` with the site's
+reason; a passing failure (network, "too many requests") is told apart, so that the next run tries it again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+PERMANENT = re.compile(
+    r"unavailable|private|removed|terminated|deleted|copyright|not available|does not exist|members-only|"
+    r"confirm your age|violat|unsupported url|no video formats|live event",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Politeness:
+    """How a site is asked."""
+
+    bytes_per_second: float = 4e6
+    pause: float = 2.0
+    longest_pause: float = 6.0
+    timeout: float = 30.0
+    retries: int = 3
+    largest: int = 2_000_000_000
+    height: int = 480
+    cookies: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a clip: `ok`, or `gone` with a reason; `passing`: worth another try."""
+
+    status: str
+    reason: str = ""
+    passing: bool = False
+
+
+def download(url: str, target: Path, start: float, end: float, politeness: Politeness) -> Outcome:
+    """Fetch seconds `start`–`end` (0–0: all) of `url` to `target`; partial files are kept and continued."""
+    try:
+        import yt_dlp
+    except ImportError:
+        raise UserError("yt-dlp is not installed; pip install -r envs/requirements.txt") from None
+    if politeness.cookies and not Path(politeness.cookies).is_file():
+        raise UserError(f"{politeness.cookies}: no such cookie file; correct options.cookies in params/corpora.yaml")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.stem}.download.mp4")
+    try:
+        with yt_dlp.YoutubeDL(_parameters(partial, start, end, politeness)) as client:
+            client.download([url])
+    except yt_dlp.utils.YoutubeDLError as error:
+        reason = " ".join(str(error).replace("ERROR: ", "").split())[:300]
+        return Outcome("gone", reason, passing=not PERMANENT.search(reason))
+    except OSError as error:
+        return Outcome("gone", f"{type(error).__name__}: {error}"[:300], passing=True)
+    if not partial.is_file() or not partial.stat().st_size:
+        return Outcome("gone", f"{url}: nothing came, or more than {politeness.largest} bytes")
+    with partial.open("rb") as stream:
+        os.fsync(stream.fileno())
+    os.replace(partial, target)
+    return Outcome("ok")
+
+
+def _parameters(partial: Path, start: float, end: float, politeness: Politeness) -> dict[str, Any]:
+    import yt_dlp
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    height = politeness.height
+    # `%` starts a field in yt-dlp's template; ids may not hold it, folders may.
+    name = str(partial.with_suffix("")).replace("%", "%%")
+    parameters: dict[str, Any] = {
+        "outtmpl": f"{name}.%(ext)s",
+        "format": f"bv*[height<={height}][ext=mp4]+ba[ext=m4a]/b[height<={height}][ext=mp4]/b[height<={height}]/b",
+        "merge_output_format": "mp4",
+        "remuxvideo": "mp4",
+        "ffmpeg_location": get_ffmpeg_exe(),
+        "ratelimit": politeness.bytes_per_second,
+        "sleep_interval": politeness.pause,
+        "max_sleep_interval": politeness.longest_pause,
+        "sleep_interval_requests": politeness.pause / 2,
+        "socket_timeout": politeness.timeout,
+        "retries": politeness.retries,
+        "fragment_retries": politeness.retries,
+        "max_filesize": politeness.largest,
+        "continuedl": True,
+        "noplaylist": True,
+        "quiet": True,
+        "no_warnings": True,
+        "noprogress": True,
+        "cachedir": False,
+    }
+    if politeness.cookies:
+        parameters["cookiefile"] = politeness.cookies
+    if end > start:
+        parameters["download_ranges"] = yt_dlp.utils.download_range_func(None, [(start, end)])
+        parameters["force_keyframes_at_cuts"] = True
+    return parameters

@@ -1,0 +1,271 @@
+"""Plan and fetch of annotated corpora: public lists, the drop folder, downloads (a stand-in for yt-dlp), own data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+from pipeline import paths
+from pipeline.corpora import annotated, annotations, download, sources
+from pipeline.errors import UserError
+from pipeline.settings import Corpus, Settings, load
+
+ROOT = Path(__file__).parents[3]
+
+
+def settings(kind: str = "annotated", **corpora: dict[str, Any]) -> Settings:
+    """Smoke settings with annotated corpora instead of its own."""
+    entries = {
+        name: Corpus.model_validate(
+            {"kind": kind, "stands_for": name, "source": "s", "licence": "l", "train": 0, "val": 0, "test": 0}
+            | {"shards": {"train": 1, "val": 1, "test": 1}}
+            | values
+        )
+        for name, values in corpora.items()
+    }
+    return load("smoke", ROOT).model_copy(update={"corpora": entries})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(annotations.COUNTS, ("msrvtt", "test"), (4,))
+    folder = tmp_path / "data" / "drop" / "msrvtt" / "annotations"
+    folder.mkdir(parents=True)
+    lines = ["key,vid_key,video_id,sentence", *(f"r{n},m{n},video{n},caption {n}" for n in range(4))]
+    (folder / "msrvtt_1ka_test.csv").write_text("\n".join(lines))
+    train = [{"video_id": f"video{n}", "desc": f"caption {n}"} for n in range(3, 13)]
+    (folder / "msrvtt_9k_train.json").write_text(json.dumps(train))
+    return tmp_path
+
+
+def drop(project: Path, *names: str, corpus: str = "msrvtt") -> None:
+    folder = project / "data" / "drop" / corpus / "media" / "part"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+
+
+def planned(s: Settings, corpus: str = "msrvtt") -> pandas.DataFrame:
+    annotated.plan(s, corpus)
+    return pandas.read_parquet(paths.plan(s, corpus))
+
+
+def fetched(s: Settings, shard: str = "test-0", corpus: str = "msrvtt") -> dict[str, tuple[str, str]]:
+    annotated.fetch(s, corpus, shard)
+    rows = pandas.read_parquet(paths.rendered(s, corpus, shard)).to_dict("records")
+    assert all(bool(row["sha256"]) == (row["status"] == "ok") for row in rows)
+    return {row["clip_id"]: (row["status"], row["reason"]) for row in rows}
+
+
+def test_plan_has_the_contract_of_rendered_corpora(project: Path) -> None:
+    s = settings(msrvtt={"train": 6, "val": 3, "test": 4, "shards": {"train": 2, "val": 1, "test": 1}})
+    table = planned(s)
+    assert table["split"].tolist() == ["train"] * 6 + ["val"] * 3 + ["test"] * 4
+    assert table["index"].tolist() == list(range(13))
+    assert table["shard"].unique().tolist() == paths.shards(s, "msrvtt")
+    assert table["clip_id"][9:].tolist() == [f"video{n}" for n in range(4)]
+    assert table["captions"].map(list)[9] == ["caption 0"]
+    assert table["clip_id"].is_unique  # video3 is in both lists: it stays a test clip
+    from pipeline.corpora.plan import plan as rendered_plan
+
+    scenes = load("smoke", ROOT)
+    rendered_plan(scenes, "scenes")
+    assert list(pandas.read_parquet(paths.plan(scenes, "scenes")).columns) == list(table.columns)
+
+
+def test_validation_is_drawn_by_name_alone(project: Path) -> None:
+    s = settings(msrvtt={"val": 3, "test": 4})
+    first = set(planned(s).query("split == 'val'")["clip_id"])
+    path = project / "data/drop/msrvtt/annotations/msrvtt_9k_train.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
+    assert set(planned(s).query("split == 'val'")["clip_id"]) == first
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"test": 3}, r"params/smoke.yaml: corpora.msrvtt.test: 3 clips asked, the annotations have 4"),
+        ({"test": 4, "train": 99}, "corpora.msrvtt.train: 99 clips asked, the annotations have 9"),
+        ({"test": 4, "shards": {}}, "corpora.msrvtt.shards.test: missing"),
+        ({"options": {"annotations": "webvid"}}, "options.annotations: unknown; there are msrvtt, didemo"),
+        ({"test": 4, "options": {"annotations": "didemo"}}, r"didemo_test.json: missing; put it there: https://"),
+    ],
+)
+def test_plan_errors(project: Path, sizes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        planned(settings(msrvtt=sizes))
+
+
+def test_altered_annotations_are_refused(project: Path) -> None:
+    (project / "data/drop/msrvtt/annotations/msrvtt_1ka_test.json").write_text("[]")
+    with pytest.raises(UserError, match=r"sha256 is .* expected 8326bea2"):
+        planned(settings(msrvtt={"test": 4}))
+
+
+def test_drop_folder(project: Path) -> None:
+    s = settings(msrvtt={"test": 4})
+    planned(s)
+    with pytest.raises(UserError, match=r"put the videos into data/drop/msrvtt/media/<clip id>\.mp4, from https://"):
+        fetched(s)
+    drop(project, "video0.mp4", "video1.webm", "video2.mp4")
+    (project / "data/drop/msrvtt/media/part/video2.mp4").write_bytes(b"")
+    rows = fetched(s)
+    assert [rows[f"video{n}"][0] for n in range(4)] == ["ok", "ok", "gone", "gone"]
+    assert rows["video2"][1].endswith("video2.mp4: empty")
+    assert rows["video3"][1] == "not in the drop folder, and options.download is off"
+    assert (paths.media(s, "msrvtt") / "video1.mp4").read_bytes() == b"video1.webm"
+    assert fetched(s) == rows
+    assert not list(paths.media(s, "msrvtt").glob(".*"))
+
+
+class Site:
+    """A stand-in for yt-dlp's client: what each address does, and what was asked."""
+
+    def __init__(self, does: dict[str, Callable[[Path], None]]) -> None:
+        self.does, self.asked, self.parameters = does, [], {}  # type: ignore[var-annotated]
+
+    def __call__(self, parameters: dict[str, Any]) -> Site:
+        self.parameters = parameters
+        return self
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def download(self, urls: list[str]) -> None:
+        (url,) = urls
+        self.asked.append(url)
+        self.does[url](Path(self.parameters["outtmpl"].replace("%%", "%") % {"ext": "mp4"}))
+
+
+def fails(message: str) -> Callable[[Path], None]:
+    def act(_: Path) -> None:
+        from yt_dlp.utils import DownloadError
+
+        raise DownloadError(message)
+
+    return act
+
+
+@pytest.fixture
+def site(project: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    import yt_dlp
+
+    monkeypatch.setitem(annotations.COUNTS, ("vggsound", "test"), (4,))
+    monkeypatch.setattr(annotations, "VGGSOUND_CLASSES", 2)
+    monkeypatch.setattr(annotated.vggsound_test, "shipped", lambda: [f"{letter}_000030" for letter in "abcd"])
+    folder = project / "data" / "drop" / "vggsound" / "annotations"
+    folder.mkdir(parents=True)
+    (folder / "vggsound_test.csv").write_text("".join(f"{letter}_000030.mp4,l{letter in 'ab'}\n" for letter in "abcd"))
+    entry = sources.SOURCES["vggsound"]
+    files = tuple(replace(file, sha256="") for file in entry.files)
+    monkeypatch.setitem(sources.SOURCES, "vggsound", replace(entry, files=files))
+    address = "https://www.youtube.com/watch?v="
+    made = Site(
+        {
+            f"{address}a": lambda path: path.write_bytes(b"video") and None,
+            f"{address}b": fails("ERROR: [youtube] b: Video unavailable. This video is private"),
+            f"{address}c": fails("ERROR: unable to download video data: HTTP Error 429: Too Many Requests"),
+            f"{address}d": lambda path: None,
+        }
+    )
+    monkeypatch.setattr(yt_dlp, "YoutubeDL", made)
+    return made
+
+
+def test_download(site: Site) -> None:
+    s = settings(vggsound={"test": 4, "options": {"download": True, "bytes_per_second": 1000, "pause": 0.5}})
+    assert planned(s, "vggsound")["concepts"].map(list).tolist() == [["lTrue"], ["lTrue"], ["lFalse"], ["lFalse"]]
+    rows = fetched(s, corpus="vggsound")
+    assert {name[0]: status for name, (status, _) in rows.items()} == {"a": "ok", "b": "gone", "c": "gone", "d": "gone"}
+    assert rows["b_000030"][1] == "[youtube] b: Video unavailable. This video is private"
+    assert "429" in rows["c_000030"][1]
+    assert "nothing came" in rows["d_000030"][1]
+    assert site.parameters["ratelimit"] == 1000
+    assert (site.parameters["sleep_interval"], site.parameters["max_sleep_interval"]) == (0.5, 1.5)
+    assert next(iter(site.parameters["download_ranges"]({}, None)))["start_time"] == 30
+    site.asked.clear()
+    assert fetched(s, corpus="vggsound") == rows
+    assert [url[-1] for url in site.asked] == ["c"]  # what may have passed is asked again, and nothing else
+
+
+def test_torn_journal_and_existing_files(site: Site) -> None:
+    s = settings(vggsound={"test": 4, "options": {"download": True}})
+    planned(s, "vggsound")
+    journal = paths.state(s, "fetch", "vggsound", "test-0.jsonl")
+    journal.parent.mkdir(parents=True)
+    journal.write_text(json.dumps({"clip_id": "b_000030", "status": "gone", "reason": "was gone"}) + '\n{"clip')
+    media = paths.media(s, "vggsound")
+    media.mkdir(parents=True)
+    (media / "a_000030.mp4").write_bytes(b"there")
+    rows = fetched(s, corpus="vggsound")
+    assert rows["b_000030"] == ("gone", "was gone")
+    assert [url[-1] for url in site.asked] == ["c", "d"]
+
+
+def test_cookie_file_must_be_there(site: Site, tmp_path: Path) -> None:
+    s = settings(vggsound={"test": 4, "options": {"download": True, "cookies": "absent.txt"}})
+    planned(s, "vggsound")
+    with pytest.raises(UserError, match=r"absent\.txt: no such cookie file"):
+        fetched(s, corpus="vggsound")
+    (tmp_path / "cookies.txt").write_text("")
+    polite = download.Politeness(cookies="cookies.txt")
+    assert download.download("https://www.youtube.com/watch?v=a", Path("x/a.mp4"), 0, 0, polite).status == "ok"
+    assert site.parameters["cookiefile"] == "cookies.txt"
+    assert "download_ranges" not in site.parameters
+
+
+def own_corpus(project: Path, text: str, **sizes: int) -> Settings:
+    folder = project / "videos" / "a b"
+    folder.mkdir(parents=True)
+    for number in range(6):
+        (folder / f"{number}.mov").write_bytes(str(number).encode())
+    (project / "clips.csv").write_text(text)
+    options = {"annotations": "own", "csv": "clips.csv", "folder": "videos"}
+    return settings(mine={"options": options, **sizes})
+
+
+def test_own_data(project: Path) -> None:
+    lines = ["file,caption,language", *(f"a b/{n}.mov,caption {n},fr" for n in range(6)), "a b/0.mov,again,fr"]
+    s = own_corpus(project, "\n".join(lines), train=3, val=1, test=2)
+    table = planned(s, "mine")
+    assert sorted(table["clip_id"]) == [f"a_b_{n}" for n in range(6)]
+    assert table["split"].tolist() == ["train"] * 3 + ["val"] + ["test"] * 2
+    assert table.set_index("clip_id")["captions"].map(list)["a_b_0"] == ["caption 0", "again"]
+    assert set(table["language"]) == {"fr"}
+    assert all(status == "ok" for status, _ in fetched(s, corpus="mine").values())
+    test = table.query("split == 'test'")["clip_id"]
+    assert [(paths.media(s, "mine") / f"{name}.mp4").read_text() for name in test] == [name[-1] for name in test]
+
+
+def test_own_data_with_splits(project: Path) -> None:
+    text = "file,caption,split,id\na b/0.mov,x,test,first\na b/1.mov,y,train,\na b/9.mov,z,train,\n"
+    s = own_corpus(project, text, train=2, test=1)
+    assert planned(s, "mine")["clip_id"].tolist() == ["a_b_1", "a_b_9", "first"]
+    assert fetched(s, "train-0", "mine")["a_b_9"][1].endswith("9.mov: no such file")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,text\n", "clips.csv: no column 'caption'"),
+        ("file,caption\n", "holds no clip"),
+        ("file,caption\n../x.mov,c\n", "line 2: file '../x.mov' lies outside"),
+        ("file,caption\na b/0.mov,\n", "line 2: file or caption is empty"),
+        ("file,caption,split\na b/0.mov,x,dev\n", "split 'dev' is none of"),
+        ("file,caption,split\na b/0.mov,x,test\na b/1.mov,x,\n", "clip 'a_b_1' has no split, others have"),
+        ("file,caption,id\na b/0.mov,x,a\na b/1.mov,y,a\n", "line 3: clip 'a' has another file"),
+    ],
+)
+def test_own_data_errors(project: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        planned(own_corpus(project, text, test=1), "mine")
