@@ -38,7 +38,11 @@ def rendered(settings: Settings, corpus: str, shard: str) -> Path:
 
 def shard(settings: Settings, corpus: str, name: str) -> Path:
     """Decoded frames and waveforms of a shard."""
-    return corpus_dir(settings, corpus) / "shards" / f"{name}.{'safetensors' if settings.media.storage == 'raw' else 'tar'}"
+    return (
+        corpus_dir(settings, corpus)
+        / "shards"
+        / f"{name}.{'safetensors' if settings.media.storage == 'raw' else 'tar'}"
+    )
 
 
 def decoded(settings: Settings, corpus: str, name: str) -> Path:
@@ -110,6 +114,31 @@ def table(settings: Settings, name: str, kind: str) -> Path:
 def figure(settings: Settings, name: str, kind: str) -> Path:
     """A figure as png or svg."""
     return Path("results") / settings.scale / "figures" / f"{name}.{kind}"
+
+
+def theory(settings: Settings, name: str) -> Path:
+    """Measurements of a part of the theory."""
+    return Path("results") / settings.scale / "theory" / f"{name}.json"
+
+
+def trace(settings: Settings, run: str) -> Path:
+    """Conflicts and collapse of a run, followed through its training."""
+    return Path("results") / settings.scale / "theory" / "traces" / f"{run}.json"
+
+
+def tuning(settings: Settings, method: str) -> Path:
+    """All trials of a method's tuning and its winner."""
+    return Path("models") / settings.scale / "tuning" / f"{method}.json"
+
+
+def polyglot(settings: Settings) -> Path:
+    """Picture, caption and speech in all languages of the clips that have them all."""
+    return Path("data") / settings.scale / "polyglot" / "tracks.safetensors"
+
+
+def polyglot_features(settings: Settings) -> Path:
+    """Frozen features of the same."""
+    return Path("features") / settings.scale / "polyglot.safetensors"
 
 
 def state(settings: Settings, *parts: str) -> Path:
