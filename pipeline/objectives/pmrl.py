@@ -4,8 +4,8 @@ Per sample, the singular values s_1 >= ... >= s_M of the M x D matrix: -log soft
 rank one; CE(U U^T / T) with the leading right directions u_i pushes samples apart. `temperature` is the script's tau_2.
 
 Deviations: eigenvectors of the M x M Gram matrix in place of a full SVD, the release's random signs fixed (u points to
-the side of the tuple's mean), and gradients that stay finite: eigenvalues that (nearly) coincide count as `GAP` apart,
-singular values below 1e-5 have no gradient.
+the side of the tuple's mean or, orthogonal to it, of its first modality), and gradients that stay finite: eigenvalues
+that (nearly) coincide count as `GAP` apart, singular values below 1e-5 have no gradient.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,9 @@ def singular(z: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         values, vectors = torch.linalg.eigh(g)
         values, vectors = values.flip(-1), vectors.flip(-1)
-        vectors[..., 0] *= torch.where(vectors[..., 0].sum(-1, keepdim=True) < 0, -1.0, 1.0)
+        total = vectors[:, :, 0].sum(-1)
+        side = torch.where(total.abs() > 1e-6, total, vectors[:, 0, 0])
+        vectors[..., 0] *= torch.where(side < 0, -1.0, 1.0)[:, None]
         distance = (values[:, :1] - values[:, 1:]).clamp_min(GAP)
     turned = vectors.mT @ g @ vectors
     change = (turned[:, 1:, 0] / distance)[:, None, :] * vectors[..., 1:]
