@@ -10,8 +10,8 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from torch import Tensor
 from pipeline import loop, paths
 from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
-from pipeline.files import atomic, save_tensors, sha256, write_json
+from pipeline.files import atomic, read_json, save_tensors, sha256, write_json
 from pipeline.models.heads import Heads, start
 from pipeline.objectives import OBJECTIVES, parse
 from pipeline.objectives.settings import Objective
-from pipeline.pooled import Pooled, read
+from pipeline.pooled import read
 from pipeline.settings import Optimisation, Settings
 from pipeline.training.data import TrainSet, load
 from pipeline.training.validation import validate
@@ -68,7 +68,7 @@ def recipe(settings: Settings, run: str) -> Recipe:
         raise UserError(f"params/methods.yaml: {row.method} (or runs.yaml: runs.{run}.settings): {error}") from None
     changes = {"learning_rate": row.learning_rate, "steps": row.steps}
     known = {key: value for key, value in changes.items() if value is not None}
-    return Recipe(
+    how = Recipe(
         objective=method.objective,
         settings=objective,
         temperature=row.temperature or method.temperature,
@@ -80,6 +80,30 @@ def recipe(settings: Settings, run: str) -> Recipe:
         width=settings.vast.width,
         shuffle=settings.seed if row.shuffle_text else None,
     )
+    return changed(how, winner(settings, row.method)) if row.tuned else how
+
+
+def changed(how: Recipe, changes: Mapping[str, float | str]) -> Recipe:
+    """A recipe with other values: of `learning_rate`, `temperature` and `settings.<key>` of its objective."""
+    values = dict(changes)
+    rate = float(values.pop("learning_rate", how.optimisation.learning_rate))
+    temperature = float(values.pop("temperature", how.temperature))
+    inner = {key.removeprefix("settings."): value for key, value in values.items()}
+    try:
+        objective = parse(how.objective, asdict(how.settings) | inner)
+    except ValueError as error:
+        raise UserError(f"params/spaces.yaml: {error}") from None
+    optimisation = how.optimisation.model_copy(update={"learning_rate": rate})
+    return replace(how, settings=objective, temperature=temperature, optimisation=optimisation)
+
+
+def winner(settings: Settings, method: str) -> dict[str, float | str]:
+    """What a method's tuning has chosen; a UserError says how to tune it."""
+    file = paths.tuning(settings, method)
+    if not file.is_file():
+        raise UserError(f"{file}: missing; run: python -m pipeline tune --method {method}")
+    chosen: dict[str, float | str] = read_json(file)["winner"]["values"]
+    return chosen
 
 
 def train(settings: Settings, run: str, seeds: list[int]) -> None:
@@ -94,12 +118,16 @@ def train(settings: Settings, run: str, seeds: list[int]) -> None:
         "data": {corpus: sha256(file)[:12] for corpus, file in files.items()},
         "initial": digest({name: tensor.tolist() for name, tensor in initial.items()}),
     }
+
+    def measure(heads: Heads) -> dict[str, float]:
+        return validate(heads, validation, run)
+
     for seed in seeds:
         begun = time.monotonic()
         about = {"scale": settings.scale, "run": run, "seed": seed, "threads": torch.get_num_threads()}
         about |= {"settings": how.plain(), "digests": digests}
         state = paths.state(settings, run, str(seed), digest(about))
-        heads = fit(how, data, validation, initial, state, seed, f"{run} seed {seed}")
+        heads = fit(how, data, initial, measure, state, seed, f"{run} seed {seed}")
 
         folder = paths.model(settings, run, seed)
         save_tensors(folder / "weights.safetensors", heads.tensors(), {"run": run})
@@ -113,16 +141,14 @@ def train(settings: Settings, run: str, seeds: list[int]) -> None:
 def fit(
     how: Recipe,
     data: TrainSet,
-    validation: Mapping[str, Pooled],
     initial: Mapping[str, Tensor],
+    measure: Callable[[Heads], dict[str, float]],
     state: Path,
     seed: int,
     label: str,
 ) -> Heads:
-    """One training: from the initial heads (new adapters by `seed`) to the final ones."""
-    heads = start(initial, data.widths(), how.width, how.adapter, loop.generator(seed))
-    heads.raw_temperature.data.fill_(how.temperature)
-    heads.raw_temperature.requires_grad_(how.learn_temperature)
+    """One training: from the initial heads (new adapters by `seed`) to the final ones; `measure` is its validation."""
+    heads = begin(how, data, initial, seed)
     objective, masked = OBJECTIVES[how.objective], how.settings.equal_captions == "masked"
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -136,10 +162,18 @@ def fit(
     try:
         loop.fit(
             heads, loss, how.optimisation, state=state, seed=seed, label=label,
-            validate=lambda: validate(heads, validation, label),
+            validate=lambda: measure(heads),
         )  # fmt: skip
     except ValueError as error:  # an objective without meaning on this batch
         raise UserError(f"{label}: {error}") from None
+    return heads
+
+
+def begin(how: Recipe, data: TrainSet, initial: Mapping[str, Tensor], seed: int) -> Heads:
+    """The heads before the first step."""
+    heads = start(initial, data.widths(), how.width, how.adapter, loop.generator(seed))
+    heads.raw_temperature.data.fill_(how.temperature)
+    heads.raw_temperature.requires_grad_(how.learn_temperature)
     return heads
 
 
