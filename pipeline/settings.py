@@ -41,6 +41,13 @@ class Media(Strict):
     coverage: float = Field(ge=0, le=1, description="least share of usable clips a split")
 
 
+class Weights(Strict):
+    """A file of somebody's weights that the user brings; `python -m pipeline doctor` says where to get it."""
+
+    path: str
+    sha256: str = Field(default="", description="checked when given")
+
+
 class Corpus(Strict):
     """A corpus: where it comes from, what it stands for, how large its splits are."""
 
@@ -58,14 +65,17 @@ class Corpus(Strict):
 class VisionTower(Strict):
     """A frozen image encoder."""
 
-    name: Literal["efficientnet-lite0", "tiny"]
+    name: Literal["efficientnet-lite0", "eva01-g-14", "tiny"]
     batch: int = Field(gt=0)
+    weights: Weights | None = Field(default=None, description="the tower's own file; VAST's checkpoint holds it too")
+    geometry: Literal["squash", "crop"] = Field(default="squash", description="how a frame becomes a square")
+    drop_path: float = Field(default=0.0, ge=0, lt=1, description="share of residual branches dropped in training")
 
 
 class AudioTower(Strict):
     """A frozen audio encoder; `logmel` is trained by the features stage and then frozen."""
 
-    name: Literal["logmel", "aisfx", "tiny"]
+    name: Literal["logmel", "aisfx", "beats", "tiny"]
     width: int = Field(gt=0)
     layers: int = Field(gt=0)
     heads: int = Field(gt=0)
@@ -74,6 +84,9 @@ class AudioTower(Strict):
     batch: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     noise: float = Field(ge=0, description="largest level of added noise in training")
+    weights: Weights | None = Field(default=None, description="the tower's own file; VAST's checkpoint holds it too")
+    bins: Literal[64, 128] = Field(default=64, description="mel bins of `beats`: VAST's 64 or its own 128")
+    slices: int = Field(default=1, gt=0, description="10.24 s slices a clip that `beats` hears")
 
 
 class Optimisation(Strict):
@@ -91,12 +104,17 @@ class Optimisation(Strict):
     precision: Literal["fp32", "bf16"]
     validate_every: int = Field(gt=0)
     checkpoint_every: int = Field(gt=0)
+    vision_learning_rate: float | None = Field(default=None, gt=0, description="of a trained vision tower")
+    decay: Literal["matrices", "vast"] = Field(
+        default="matrices", description="`vast`: all but bias and BERT's LayerNorm, so that EVA's norms decay"
+    )
+    micro_batch: int | None = Field(default=None, gt=0, description="clips a forward pass on a device; none: all")
 
 
 class Text(Strict):
     """The BERT that is text encoder, matching encoder and decoder."""
 
-    weights: Literal["minilm", "tiny"]
+    weights: Literal["minilm", "bert-base", "tiny"]
     layers: int = Field(gt=0)
     frozen_layers: int = Field(ge=0)
     width: int = Field(gt=0)
@@ -116,6 +134,7 @@ class Vast(Strict):
     captioning_batch: int = Field(gt=0)
     label_smoothing: float = Field(ge=0, lt=1)
     evidence_captions: int = Field(ge=0, description="validation clips a corpus that are captioned as evidence")
+    released: Weights | None = Field(default=None, description="a released VAST or GRAM checkpoint instead of training")
     optimisation: Optimisation
 
 
@@ -124,6 +143,12 @@ class Training(Strict):
 
     adapter: int = Field(gt=0, description="hidden units of a modality's adapter")
     seeds_per_job: int = Field(gt=0)
+    trains: Literal["heads", "everything"] = Field(
+        default="heads", description="what a run changes of the initial model"
+    )
+    corpora: list[str] = Field(default=[], description="of runs that name none; empty: all with a training split")
+    frames: int | None = Field(default=None, gt=0, description="frames of a training clip; none: media.chunks")
+    devices: int = Field(default=0, ge=0, description="accelerators that a run needs; 0: none")
     runs_per_job: int = Field(default=1, gt=0, description="runs of a sweep that one job serves")
     optimisation: Optimisation
 
@@ -225,6 +250,7 @@ class Settings(Strict):
     """Everything in `params/`, resolved for one scale."""
 
     scale: Scale
+    preset: str = Field(default="", description="overlay of params/presets/ that was laid over the scale")
     seed: int
     threads: int = Field(gt=0)
     media: Media
@@ -257,11 +283,12 @@ class Settings(Strict):
 
     def train_corpora(self, run: str) -> list[str]:
         """The corpora a run is trained on; a UserError names one that the scale does not have."""
-        for name in self.run(run).corpora:
+        for name in self.run(run).corpora or self.training.corpora:
             if name not in self.corpora and name not in self.probes:
                 known = ", ".join([*self.corpora, *self.probes])
                 raise UserError(f"params/runs.yaml: runs.{run}.corpora: scale {self.scale} has no '{name}' but {known}")
-        return self.run(run).corpora or list(self.corpora)
+        every = [name for name, corpus in self.corpora.items() if corpus.train]
+        return self.run(run).corpora or self.training.corpora or every
 
     def corpus(self, name: str) -> Corpus:
         """The corpus or probe called `name`."""
@@ -272,13 +299,13 @@ class Settings(Strict):
         return self.model_copy(update={"corpora": {probe: self.corpus(probe)}})
 
 
-def load(scale: str | None = None, root: Path | None = None) -> Settings:
-    """Settings of a scale (default: the one that `params/default.yaml` names)."""
-    return _load(scale, (root or Path()).resolve())
+def load(scale: str | None = None, root: Path | None = None, preset: str | None = None) -> Settings:
+    """Settings of a scale and preset (default: those that `params/default.yaml` names)."""
+    return _load(scale, (root or Path()).resolve(), preset)
 
 
 @cache
-def _load(scale: str | None, root: Path) -> Settings:
+def _load(scale: str | None, root: Path, preset: str | None) -> Settings:
     params = root / "params"
     default = _yaml(params / "default.yaml")
     scale = scale or default.get("scale")
@@ -286,8 +313,11 @@ def _load(scale: str | None, root: Path) -> Settings:
     if scale not in ("smoke", "mini", "paper") or not overlay_file.is_file():
         raise UserError(f"params/default.yaml: scale: '{scale}' is none of smoke, mini, paper")
     overlay = _yaml(overlay_file)
+    preset = default.get("preset", "") if preset is None else preset
+    if preset:
+        overlay = _merge(overlay, _preset(params, str(preset), scale))
     registries = {name: _yaml(params / f"{name}.yaml") for name in ("corpora", "methods", "runs", "spaces")}
-    merged = _merge(default, overlay) | {"scale": scale}
+    merged = _merge(default, overlay) | {"scale": scale, "preset": preset}
     merged["corpora"] = _corpora(registries["corpora"], overlay.get("corpora", {}), scale)
     merged["probes"] = _corpora(registries["corpora"], overlay.get("probes", {}), scale)
     merged["methods"], merged["spaces"] = registries["methods"], registries["spaces"]
@@ -299,6 +329,18 @@ def _load(scale: str | None, root: Path) -> Settings:
         raise UserError(_first_error(error, default, overlay, str(scale))) from None
     _check_names(settings)
     return settings
+
+
+def _preset(params: Path, preset: str, scale: str) -> dict[str, Any]:
+    """An overlay of `params/presets/`; it names the scale it is made for. A corpus set to null is taken out."""
+    known = sorted(path.stem for path in (params / "presets").glob("*.yaml"))
+    if preset not in known:
+        raise UserError(f"params/default.yaml: preset: '{preset}' is none of {', '.join(known) or 'params/presets/'}")
+    overlay = _yaml(params / "presets" / f"{preset}.yaml")
+    made_for = overlay.pop("scale", None)
+    if made_for != scale:
+        raise UserError(f"params/presets/{preset}.yaml: is made for scale {made_for}, not {scale}")
+    return overlay
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -327,7 +369,7 @@ def _corpora(registry: Mapping[str, Any], sizes: Mapping[str, Any], scale: str |
             raise UserError(
                 f"params/{scale}.yaml: corpora.{name}: unknown corpus; params/corpora.yaml has {', '.join(registry)}"
             )
-    return {name: _merge(registry[name], size) for name, size in sizes.items()}
+    return {name: _merge(registry[name], size) for name, size in sizes.items() if size is not None}
 
 
 def _first_error(error: ValidationError, default: dict[str, Any], overlay: dict[str, Any], scale: str) -> str:
@@ -358,14 +400,14 @@ def _check_names(settings: Settings) -> None:
             known = ", ".join(settings.methods)
             raise UserError(f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; there are {known}")
         if run.tuned and run.method not in settings.spaces:
-            raise UserError(f"params/spaces.yaml: no space for '{run.method}', which runs.{name} of params/runs.yaml tunes")
+            raise UserError(f"params/spaces.yaml: no space for '{run.method}', which runs.{name} asks for")
     for name, table in settings.tables.items():
-        for run in table.runs:
-            if run not in settings.runs:
-                raise UserError(f"params/runs.yaml: tables.{name}.runs: unknown run '{run}'")
-        for run in table.labels:
-            if run not in table.runs:
-                raise UserError(f"params/runs.yaml: tables.{name}.labels: '{run}' is no run of the table")
+        for row in table.runs:
+            if row not in settings.runs:
+                raise UserError(f"params/runs.yaml: tables.{name}.runs: unknown run '{row}'")
+        for row in table.labels:
+            if row not in table.runs:
+                raise UserError(f"params/runs.yaml: tables.{name}.labels: '{row}' is no run of the table")
     for method in settings.spaces:
         if method not in settings.methods:
             raise UserError(f"params/spaces.yaml: unknown method '{method}'; there are {', '.join(settings.methods)}")

@@ -1,0 +1,85 @@
+"""The paper's scale and its presets: they validate, say what their sources say, and leave the other scales as they are."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.settings import load
+
+ROOT = Path(__file__).parents[2]
+PRESETS = sorted(path.stem for path in (ROOT / "params" / "presets").glob("*.yaml"))
+
+
+def test_as_the_paper_states() -> None:
+    paper = load("paper", ROOT)
+    assert (paper.vision.name, paper.audio.name, paper.vast.text.weights) == ("eva01-g-14", "beats", "bert-base")
+    assert (paper.vast.width, paper.media.chunks, paper.vast.text.layers) == (512, 8, 12)
+    how = paper.training.optimisation
+    assert (how.learning_rate, how.beta1, how.beta2, how.epsilon, how.warmup) == (2e-5, 0.9, 0.98, 1e-6, 0.1)
+    assert how.batch == 512
+    trained = sum(paper.corpora[name].train for name in paper.train_corpora("unialign"))
+    assert how.steps == 5 * (trained // how.batch)
+    assert {name: corpus.test for name, corpus in paper.corpora.items()} == {
+        "msrvtt": 1000,
+        "didemo": 1003,
+        "activitynet": 4917,
+        "vast150k": 0,
+    }
+    assert paper.train_corpora("ablation-none") == ["msrvtt"]
+    assert trained + paper.corpora["vast150k"].val == 150_154
+
+
+def test_presets_are_those_promised() -> None:
+    assert PRESETS == ["gram-released", "gram-shipped", "unialign", "vast-finetuning", "vggsound"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_parse_and_every_run_has_its_data(preset: str) -> None:
+    settings = load("paper", ROOT, preset)
+    assert settings.preset == preset
+    for run in settings.tables["table1"].runs:
+        assert (
+            sum(settings.corpora[name].train for name in settings.train_corpora(run))
+            >= settings.training.optimisation.batch
+        )
+
+
+@pytest.mark.parametrize(
+    ("preset", "corpus", "epochs"),
+    [("gram-shipped", "vast150k", 5), ("vast-finetuning", "msrvtt", 3.6), ("vggsound", "vggsound", 50)],
+)
+def test_steps_are_the_stated_epochs(preset: str, corpus: str, epochs: float) -> None:
+    settings = load("paper", ROOT, preset)
+    how = settings.training.optimisation
+    assert how.steps == pytest.approx(epochs * settings.corpora[corpus].train / how.batch, rel=0.01)
+
+
+def test_gram_presets_state_their_sources() -> None:
+    shipped, released = load("paper", ROOT, "gram-shipped"), load("paper", ROOT, "gram-released")
+    assert (shipped.training.frames, released.training.frames) == (2, 2)
+    assert (shipped.training.optimisation.batch, released.training.optimisation.batch) == (128, 256)
+    assert released.training.optimisation.steps == 459
+    assert shipped.training.optimisation.vision_learning_rate == 5e-7
+
+
+def test_presets_of_another_scale_or_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"params/presets/unialign\.yaml: is made for scale paper, not mini"):
+        load("mini", ROOT, "unialign")
+    with pytest.raises(UserError, match="preset: 'nothing' is none of gram-released, gram-shipped"):
+        load("paper", ROOT, "nothing")
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    broken = tmp_path / "params" / "presets" / "unialign.yaml"
+    broken.write_text(broken.read_text().replace("frames: 8", "frame: 8"))
+    with pytest.raises(UserError, match=r"training\.frame: unknown key"):
+        load("paper", tmp_path, "unialign")
+
+
+def test_other_scales_are_untouched() -> None:
+    for scale in ("smoke", "mini"):
+        settings = load(scale, ROOT)
+        assert (settings.preset, settings.training.trains, settings.vast.released) == ("", "heads", None)
+        assert settings.train_corpora("gram") == list(settings.corpora)
