@@ -68,14 +68,14 @@ def validate(table: DataFrame, source: Path) -> None:
                 f"{source}: clip '{first.clip_id}': unknown {name} '{first[name]}'; one of {', '.join(allowed)}"
             )
     usable = table["status"].isin(USABLE)
-    for wrong, problem in (
+    for flaw, problem in (
         (usable & (table["row"] < 0), "is usable but has no row in a shard"),
         (~usable & (table["reason"] == ""), "is not usable but has no reason"),
         (table["captions"].map(len) == 0, "has no caption"),
         (~(table["duration"] > 0), "has no duration"),
     ):
-        if wrong.any():
-            raise UserError(f"{source}: clip '{table['clip_id'][wrong].iloc[0]}' {problem}; run its stage again")
+        if flaw.any():
+            raise UserError(f"{source}: clip '{table['clip_id'][flaw].iloc[0]}' {problem}; run its stage again")
 
 
 def write(path: Path, table: DataFrame) -> None:

@@ -39,7 +39,7 @@ def merge(settings: Settings, corpus: str) -> None:
             | {"captions": list(clip["captions"]), "concepts": list(clip["concepts"])}
             | {
                 "media": media,
-                "tracks": json.dumps({modality: media for modality in present}),
+                "tracks": json.dumps(dict.fromkeys(present, media)),
                 "modalities": ["text", *present],
                 "duration": float(str(found["decode_duration"])) or clip["duration"],
                 "status": status,

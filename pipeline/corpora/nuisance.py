@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 LOUDNESS = 0.1
 """Root mean square of every clip's sound, full scale being 1: loudness is no cue."""
-BANK = 1 << 18
+BANK, GRAIN = 1 << 18, 1 << 20
+"""Samples of the loops of noise that clips cut their own from."""
 
 
 @cache
@@ -23,13 +24,13 @@ def _pink() -> np.ndarray:
     spectrum = np.fft.rfft(rng.standard_normal(BANK))
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)) / 256.0 + 0.2)
     wave = np.fft.irfft(spectrum, BANK)
-    return np.tile((wave / wave.std()).astype(np.float32), 2)
+    return (wave / wave.std()).astype(np.float32)
 
 
 @cache
-def _grain() -> np.ndarray:
-    """A bank of pixel noise with unit deviation."""
-    return np.random.default_rng(8).standard_normal(1 << 22).astype(np.float32)
+def _grain(deviation: float) -> np.ndarray:
+    """A loop of pixel noise, int16."""
+    return np.round(np.random.default_rng(8).standard_normal(GRAIN) * deviation).astype(np.int16)
 
 
 def mix(signal: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
@@ -37,8 +38,8 @@ def mix(signal: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarra
     power = np.sqrt(np.mean(signal[signal != 0] ** 2)) if np.any(signal) else 1e-3
     wave = signal / power
     if noise > 0:
-        start = int(rng.integers(BANK))
-        wave = wave + 10 ** (-(20 - 30 * noise) / 20) * np.resize(_pink()[start : start + BANK], len(wave))
+        places = int(rng.integers(BANK)) + np.arange(len(wave))
+        wave = wave + 10 ** (-(20 - 30 * noise) / 20) * _pink().take(places, mode="wrap")
     wave = wave * (LOUDNESS / np.sqrt(np.mean(wave**2)))
     return (np.clip(wave, -1, 1) * 32767).astype(np.int16)
 
@@ -83,10 +84,10 @@ def veil(side: int, clutter: float, rng: np.random.Generator) -> Image.Image | N
 
 
 def grain(frames: np.ndarray, clutter: float, rng: np.random.Generator) -> np.ndarray:
-    """uint8 frames with pixel noise of up to 14 grey levels added."""
+    """uint8 frames with pixel noise of a deviation of up to 8 grey levels added."""
     if clutter <= 0:
         return frames
-    bank = _grain()
-    start = int(rng.integers(len(bank)))
-    noise = np.resize(np.roll(bank, -start) if start + frames.size > len(bank) else bank[start:], frames.shape)
-    return np.clip(frames + 14 * clutter * noise, 0, 255).astype(np.uint8)
+    start = int(rng.integers(GRAIN))
+    places = np.arange(start, start + frames.size, dtype=np.int64)
+    noise = _grain(8 * clutter).take(places, mode="wrap").reshape(frames.shape)
+    return np.clip(noise + frames, 0, 255).astype(np.uint8)

@@ -15,7 +15,6 @@ from pipeline.errors import UserError
 from pipeline.files import atomic
 from pipeline.settings import Settings
 
-
 #: Kind of corpus → function that plans it.
 PLANNERS: dict[str, Callable[[Settings, str], list[Clip]]] = {
     "scenes": scenes.clips,
@@ -29,7 +28,7 @@ def plan(settings: Settings, corpus: str) -> None:
     entry = settings.corpora[corpus]
     if entry.kind not in PLANNERS:
         raise UserError(
-            f"params/corpora.yaml: {corpus}.kind: '{entry.kind}' cannot be rendered; rendered kinds are {', '.join(PLANNERS)}"
+            f"params/corpora.yaml: {corpus}.kind: '{entry.kind}' is not rendered; {', '.join(PLANNERS)} are"
         )
     made = PLANNERS[entry.kind](settings, corpus)
     rows = []
@@ -38,7 +37,7 @@ def plan(settings: Settings, corpus: str) -> None:
         wanted = getattr(entry, split)
         if len(chosen) != wanted:
             raise UserError(
-                f"params/{settings.scale}.yaml: corpora.{corpus}.{split}: {wanted} clips asked, {len(chosen)} were planned"
+                f"params/{settings.scale}.yaml: corpora.{corpus}.{split}: {wanted} clips asked, {len(chosen)} made"
             )
         names = [name for name in paths.shards(settings, corpus) if name.startswith(f"{split}-")]
         if wanted and not names:

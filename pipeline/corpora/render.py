@@ -60,8 +60,9 @@ def render(settings: Settings, corpus: str, shard: str) -> None:
     folder = paths.media(settings, corpus)
     folder.mkdir(parents=True, exist_ok=True)
     code = code_digest("pipeline.corpora.render")
+    form = settings.media.model_dump(include={"seconds", "frames_per_second", "size", "sample_rate"})
     jobs = [
-        Job(str(name), str(recipe), digest([recipe, settings.media.model_dump(), code], 32), folder / f"{name}.mp4")
+        Job(str(name), str(recipe), digest([recipe, form, code], 32), folder / f"{name}.mp4")
         for name, recipe in zip(table["clip_id"], table["recipe"], strict=True)
     ]
     outcome: dict[str, tuple[str, str, str]] = {}
@@ -138,11 +139,12 @@ def _encode(jobs: list[Job], media: Media, scratch: Path) -> None:
                 str(scratch / f"{job.clip_id}.mp4"),
                 vcodec="libx264",
                 preset="ultrafast",
-                crf=20,
+                crf=28,
                 pix_fmt="yuv420p",
                 threads=1,
                 acodec="aac",
                 audio_bitrate="48k",
+                aac_coder="fast",
                 map_metadata=-1,
                 metadata=f"comment={job.mark}",
                 fflags="+bitexact",

@@ -9,8 +9,8 @@ tells them:
 * `synergistic` both have six values and the caption's is their sum modulo the factor's size: neither alone says
   anything.
 
-Contents are drawn without replacement over all splits, so that no combination crosses splits and captions are distinct
-as far as there are contents (30,720).
+Every split has its own share of the 30,720 contents, whatever the sizes and the sharing, and draws from it without
+replacement: no combination crosses splits, not even those of two corpora of this kind, and captions are distinct.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ FACTORS: dict[str, tuple[str, ...]] = {
 SIZES = tuple(len(words) for words in FACTORS.values())
 BODY = 3
 """The first three factors belong to the body, the others to the sound."""
+SHARES = {"test": 0.5, "val": 0.1, "train": 0.4}
+"""Of the contents."""
 TEMPLATES = (
     "a {colour} {shape} {motion} to a {rhythm} {register} {timbre}",
     "{rhythm} {register} {timbre} with a {colour} {shape} {motion}",
@@ -45,17 +47,18 @@ def clips(settings: Settings, corpus: str) -> list[Clip]:
     entry = settings.corpora[corpus]
     sharing = str(entry.options.get("sharing", "unique"))
     rng = np.random.default_rng([settings.seed, 101])
-    total = sum(getattr(entry, split) for split in SPLITS)
     possible = int(np.prod(SIZES))
-    if total > possible:
-        raise UserError(
-            f"params/{settings.scale}.yaml: corpora.{corpus}: {total} clips asked, there are {possible} contents"
-        )
-    contents = np.stack(np.unravel_index(rng.permutation(possible)[:total], SIZES), 1)
-    made = []
+    bounds = (np.cumsum(list(SHARES.values())) * possible).round().astype(int)
+    parts = dict(zip(SHARES, np.split(rng.permutation(possible), bounds[:-1]), strict=True))
+    made: list[Clip] = []
     for split in SPLITS:
-        for _ in range(getattr(entry, split)):
-            content = contents[len(made)]
+        count = getattr(entry, split)
+        if count > len(parts[split]):
+            raise UserError(
+                f"params/{settings.scale}.yaml: corpora.{corpus}.{split}: {count} clips asked, "
+                f"there are {len(parts[split])} contents"
+            )
+        for content in np.stack(np.unravel_index(parts[split][:count], SIZES), 1):
             words = {name: FACTORS[name][value] for name, value in zip(FACTORS, content, strict=True)}
             picture, sound = _share(sharing, content, rng)
             caption = TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(**words)

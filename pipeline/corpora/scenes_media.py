@@ -175,7 +175,7 @@ RHYTHMS: tuple[tuple[tuple[float, ...], float], ...] = (
 
 def _note(timbre: str, pitch: float, seconds: float, rate: int) -> np.ndarray:
     time = np.arange(int(seconds * rate), dtype=np.float32) / rate
-    bend = 0.0
+    bend = np.zeros_like(time)
     decay = {"harp": 6.0, "bell": 3.0, "drum": 25.0}.get(timbre, 0.0)
     if timbre == "siren":
         bend = 0.06 * pitch / (2 * np.pi * 7) * np.sin(2 * np.pi * 7 * time) * 2 * np.pi

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pipeline import manifest, paths
 from pipeline.errors import UserError
-from pipeline.media.shards import Shard
 from pipeline.settings import Settings
+from pipeline.shards import Shard
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -18,10 +18,10 @@ from pipeline.digests import digest
 from pipeline.errors import UserError
 from pipeline.files import atomic
 from pipeline.media.audio import NoAudio, read_waves
-from pipeline.media.shards import Writer
 from pipeline.media.video import read_frames
 from pipeline.media.workers import Failure, Workers
 from pipeline.settings import Settings
+from pipeline.shards import Writer
 
 BATCH = 32
 """Clips an ffmpeg process."""

@@ -1,0 +1,191 @@
+"""Stage `leakage`: nothing that a model could learn by heart crosses the splits, and nuisance tells nothing.
+
+* no component of stamps is in two splits of a corpus of kind `stamps`, and its test and val components are in no other
+  corpus; no set of concepts of `stories`, no content of `scenes` is in two splits, corpora of one kind taken together;
+  no media file is byte-equal in two splits;
+* a ridge probe from nuisance alone (duration, file size, ground colour, number in the path, language) to the words of
+  the caption, fitted on train, retrieves test captions no better than chance: its R@1, equal captions being hits, must
+  not beat that of captions dealt out at random (p < 0.001 over permutations). The file size follows from what is
+  encoded, so that the mean rank of the probe is reported beside, not judged.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas
+
+from pipeline import manifest, paths
+from pipeline.corpora.clip import read_plan
+from pipeline.errors import UserError
+from pipeline.files import write_json
+from pipeline.settings import Settings
+from pipeline.shards import Shard
+
+PERMUTATIONS = 2000
+LEVEL = 0.001
+RIDGE = 1.0
+
+
+def check(settings: Settings) -> None:
+    """Write `results/<scale>/tables/leakage.json`; a UserError names the first leak, after the file is written."""
+    plans = {name: read_plan(paths.plan(settings, name)) for name in settings.corpora}
+    records = [*_components(settings, plans), *_combinations(settings, plans)]
+    for corpus in settings.corpora:
+        table = manifest.read(paths.manifest(settings, corpus))
+        records.append(
+            _record(corpus, "media files in two splits", crossing(zip(table["split"], table["sha256"], strict=True)), 0)
+        )
+        records += _probe(settings, corpus, table)
+    write_json(paths.table(settings, "leakage", "json"), {"checks": records})
+    leaks = [record for record in records if not record["ok"]]
+    if leaks:
+        first = leaks[0]
+        raise UserError(
+            f"corpus {first['corpus']}: leak: {first['check']}: {first['value']}, at most {first['limit']} allowed; "
+            f"all figures are in {paths.table(settings, 'leakage', 'json')}"
+        )
+
+
+def crossing(pairs: Iterable[tuple[str, Hashable]]) -> int:
+    """How many keys appear with more than one split; empty keys do not count."""
+    seen: dict[Hashable, set[str]] = defaultdict(set)
+    for split, key in pairs:
+        if key:
+            seen[key].add(split)
+    return sum(len(splits) > 1 for splits in seen.values())
+
+
+def _record(corpus: str, check: str, value: float, limit: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "corpus": corpus,
+        "check": check,
+        "value": value,
+        "limit": limit,
+        "ok": limit is None or value <= limit,
+    } | more
+
+
+def _components(settings: Settings, plans: dict[str, pandas.DataFrame]) -> list[dict[str, Any]]:
+    records = []
+    unseen: set[int] = set()
+    for corpus, entry in settings.corpora.items():
+        if entry.kind == "stamps":
+            pairs = [
+                (s, int(c) + 1)
+                for s, parts in zip(plans[corpus]["split"], plans[corpus]["components"], strict=True)
+                for c in parts
+            ]
+            records.append(_record(corpus, "components in two splits", crossing(pairs), 0))
+            unseen |= {component for split, component in pairs if split != "train"}
+    for corpus, entry in settings.corpora.items():
+        if entry.kind != "stamps":
+            used = {int(component) + 1 for parts in plans[corpus]["components"] for component in parts}
+            records.append(_record(corpus, "components of stamps' test and val", len(used & unseen), 0))
+    return records
+
+
+def _combinations(settings: Settings, plans: dict[str, pandas.DataFrame]) -> list[dict[str, Any]]:
+    records = []
+    for kind in sorted({entry.kind for entry in settings.corpora.values()} & {"stories", "scenes"}):
+        names = [name for name, entry in settings.corpora.items() if entry.kind == kind]
+        pairs = [
+            (split, frozenset(concepts) if kind == "stories" else tuple(concepts))
+            for name in names
+            for split, concepts in zip(plans[name]["split"], plans[name]["concepts"], strict=True)
+        ]
+        records.append(_record(", ".join(names), "combinations in two splits", crossing(pairs), 0))
+    return records
+
+
+def _probe(settings: Settings, corpus: str, table: pandas.DataFrame) -> list[dict[str, Any]]:
+    parts = {split: manifest.usable(table, split) for split in ("train", "test")}
+    if not all(map(len, parts.values())):
+        return []
+    features = {split: nuisance(settings, corpus, part) for split, part in parts.items()}
+    words = sorted({word for caption in parts["train"]["captions"] for word in caption[0].split()})
+    targets = {split: _bags([c[0] for c in part["captions"]], words) for split, part in parts.items()}
+    captions = [caption[0] for caption in parts["test"]["captions"]]
+    found = probe(features["train"], targets["train"], features["test"], targets["test"], captions, settings.seed)
+    limit = found["random_r1_limit"]
+    return [
+        _record(
+            corpus,
+            "R@1 of a probe from nuisance, %",
+            found["r1"],
+            limit,
+            n=len(captions),
+            chance=found["random_r1"],
+            p=found["r1_p"],
+        ),
+        _record(
+            corpus,
+            "mean rank of a probe from nuisance, share",
+            found["rank"],
+            None,
+            n=len(captions),
+            chance=0.5,
+            p=found["rank_p"],
+        ),
+    ]
+
+
+def nuisance(settings: Settings, corpus: str, table: pandas.DataFrame) -> np.ndarray:
+    """What a clip tells without its content [n, 8]: duration, file size, ground colour (median of the frames' edges),
+    number in the path, a hash of the path, language."""
+    shards = {name: Shard(paths.shard(settings, corpus, name)) for name in table["shard"].unique()}
+    grounds = np.empty((len(table), 3))
+    for name, part in table.groupby("shard"):
+        frames = shards[str(name)].frames(part["row"].tolist(), [0])[:, 0, 0].numpy()
+        edges = np.concatenate([frames[:, :2].reshape(len(part), -1, 3), frames[:, -2:].reshape(len(part), -1, 3)], 1)
+        grounds[part.index] = np.median(edges, axis=1)
+    size = [len((paths.media(settings, corpus) / f"{name}.mp4").read_bytes()) for name in table["clip_id"]]
+    number = np.arange(len(table)) / len(table)
+    mixed = [int.from_bytes(str(path).encode()[-9:], "big") % 1009 for path in table["media"]]
+    language = pandas.factorize(table["language"])[0]
+    return np.column_stack([table["duration"], np.log(size), grounds, number, mixed, language]).astype(float)
+
+
+def _bags(captions: list[str], words: list[str]) -> np.ndarray:
+    place = {word: column for column, word in enumerate(words)}
+    bags = np.zeros((len(captions), len(words)))
+    for row, caption in enumerate(captions):
+        for word in caption.split():
+            if word in place:
+                bags[row, place[word]] = 1
+    return bags
+
+
+def probe(
+    train: np.ndarray, train_bags: np.ndarray, test: np.ndarray, test_bags: np.ndarray, captions: list[str], seed: int
+) -> dict[str, float]:
+    """R@1 (%) and mean rank (share of the gallery, 0 best) of a ridge probe [n, F] → [n, W], with what permutations
+    of the captions over the test clips give."""
+    centre, spread = train.mean(0), train.std(0) + 1e-9
+    inputs, queries = (train - centre) / spread, np.clip((test - centre) / spread, -4, 4)
+    inputs, queries = (np.hstack([part, part**2, np.ones((len(part), 1))]) for part in (inputs, queries))
+    weights = np.linalg.solve(
+        inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1]), inputs.T @ (train_bags - train_bags.mean(0))
+    )
+    bags = test_bags - train_bags.mean(0)
+    scores = (queries @ weights) @ (bags / (np.linalg.norm(bags, axis=1, keepdims=True) + 1e-9)).T
+    kinds = np.unique(captions, return_inverse=True)[1]
+    first = np.array([np.flatnonzero(kinds == kind)[0] for kind in range(kinds.max() + 1)])
+    per_kind = scores[:, first]
+    order = np.argsort(np.argsort(-per_kind, axis=1, kind="stable"), axis=1, kind="stable")
+    rows, rng = np.arange(len(kinds)), np.random.default_rng([seed, 401])
+    truth = order[rows, kinds]
+    shuffled = np.stack([order[rows, kinds[rng.permutation(len(kinds))]] for _ in range(PERMUTATIONS)])
+    r1, random_r1 = 100 * np.mean(truth == 0), 100 * np.mean(shuffled == 0, axis=1)
+    ranks, random_ranks = truth.mean() / max(len(first) - 1, 1), shuffled.mean(1) / max(len(first) - 1, 1)
+    return {
+        "r1": float(r1),
+        "random_r1": float(random_r1.mean()),
+        "random_r1_limit": float(np.quantile(random_r1, 1 - LEVEL)),
+        "r1_p": float((1 + np.sum(random_r1 >= r1)) / (1 + PERMUTATIONS)),
+        "rank": float(ranks),
+        "rank_p": float((1 + np.sum(random_ranks <= ranks)) / (1 + PERMUTATIONS)),
+    }
