@@ -1,5 +1,11 @@
 # Corpora: fetch, plan, render (or download), manifest, leakage.
-FETCHED = f"downloads/{SCALE}.fetched.json"
+FETCHED = "downloads/tuxpaint-stamps/index.json"
+
+
+def sources(wildcards):
+    """What a corpus is planned from."""
+    kind = SETTINGS.corpora[wildcards.corpus].kind
+    return ancient(FETCHED) if kind in ("stamps", "stories", "sounds") else []
 
 
 rule fetch:
@@ -9,7 +15,7 @@ rule fetch:
         log_of("fetch"),
     benchmark:
         benchmark_of("fetch")
-    retries: 2
+    retries: 1
     conda:
         ENVIRONMENT
     params:
@@ -20,7 +26,7 @@ rule fetch:
 
 rule plan:
     input:
-        ancient(FETCHED),
+        sources,
     output:
         paths.plan(SETTINGS, "{corpus}"),
     log:
