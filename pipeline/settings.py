@@ -187,6 +187,13 @@ class Dimension(Strict):
             raise ValueError("give either low < high or choices")
         return self
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The two bounds; a ValueError for a list of choices."""
+        if self.low is None or self.high is None:
+            raise ValueError("a list of choices has no bounds")
+        return self.low, self.high
+
 
 class Tuning(Strict):
     """Equal tuning: the same number of trials for every method, in the spaces of params/spaces.yaml."""
