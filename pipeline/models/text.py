@@ -83,6 +83,31 @@ class Bert(nn.Module):
             hidden = layer(hidden, attention_mask=mask, encoder_hidden_states=condition)
         return hidden
 
+    def first(self, lower: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        """`upper(…)[:, 0]` [B, width] without the last layer's other positions."""
+        *inner, last = self.layers[self.frozen :]
+        hidden = lower
+        for layer in inner:
+            hidden = layer(hidden, attention_mask=mask, encoder_hidden_states=condition)
+        sources = None if condition is None else keys_values(last, condition)
+        return rest_of_layer(last, attend(last, hidden[:, :1], hidden, mask), sources)[:, 0]
+
+    def first_of_pairs(self, lower: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
+        """`first` of all pairs, [Q, G, width], of captions [Q, L, width] and conditions [G, C, width].
+
+        What depends on one side alone (the first self-attention, keys and values of conditions) is computed once.
+        """
+        q, g, layers = len(lower), len(condition), self.layers[self.frozen :]
+        hidden = lower
+        for layer in layers:
+            queries = hidden[:, :1] if layer is layers[-1] else hidden
+            attended = attend(layer, queries, hidden, mask)
+            if layer is layers[0]:
+                attended, mask = attended.repeat_interleave(g, 0), mask.repeat_interleave(g, 0)
+            key, value = keys_values(layer, condition)
+            hidden = rest_of_layer(layer, attended, (key.repeat(q, 1, 1, 1), value.repeat(q, 1, 1, 1)))
+        return hidden[:, 0].view(q, g, -1)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores [..., size] of word pieces for activations [..., width]."""
         return functional.linear(self.transform(hidden), self.body.embeddings.word_embeddings.weight, self.bias)
@@ -96,3 +121,36 @@ def padding_mask(lengths: Tensor, longest: int) -> Tensor:
 def causal_mask(longest: int, device: torch.device | None = None) -> Tensor:
     """bool [1, 1, L, L]: each position sees itself and those before it (never the padding after a caption)."""
     return torch.ones(longest, longest, dtype=torch.bool, device=device).tril()[None, None]
+
+
+def attend(layer: Any, queries: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
+    """Self-attention block of a layer for some positions: queries [B, R, width] of hidden [B, L, width]."""
+    inner = layer.attention.self
+    key, value = (_heads(part(hidden), inner.num_attention_heads) for part in (inner.key, inner.value))
+    return layer.attention.output(_attention(inner, queries, key, value, mask), queries)  # type: ignore[no-any-return]
+
+
+def keys_values(layer: Any, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values [B, heads, C, width of a head] of condition tokens in a layer's cross-attention."""
+    inner = layer.crossattention.self
+    return _heads(inner.key(condition), inner.num_attention_heads), _heads(
+        inner.value(condition), inner.num_attention_heads
+    )
+
+
+def rest_of_layer(layer: Any, attended: Tensor, sources: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Cross-attention (if there is anything to attend to) and feed-forward of a layer: [B, R, width]."""
+    if sources is not None:
+        crossed = _attention(layer.crossattention.self, attended, *sources, None)
+        attended = layer.crossattention.output(crossed, attended)
+    return layer.feed_forward_chunk(attended)  # type: ignore[no-any-return]
+
+
+def _attention(inner: Any, queries: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    query = _heads(inner.query(queries), inner.num_attention_heads)
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)

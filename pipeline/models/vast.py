@@ -68,7 +68,7 @@ class Vast(nn.Module):
 
     def text(self, lower: Tensor, lengths: Tensor) -> Tensor:
         """[CLS] [B, width] of the text encoder, from `lower`."""
-        return self.bert.upper(lower, padding_mask(lengths, lower.shape[1]))[:, 0]
+        return self.bert.first(lower, padding_mask(lengths, lower.shape[1]))
 
     def tokens(self, features: Mapping[str, Tensor]) -> Tensor:
         """Condition tokens [B, C, width] of features: modality -> [B, tokens, width of the tower]."""
@@ -76,8 +76,13 @@ class Vast(nn.Module):
 
     def matching(self, lower: Tensor, lengths: Tensor, condition: Tensor) -> Tensor:
         """Logits [B, 2] (no match, match) of captions, from `lower`, and condition tokens [B, C, width]."""
-        hidden = self.bert.upper(lower, padding_mask(lengths, lower.shape[1]), condition)
-        logits: Tensor = self.match_head(hidden[:, 0])
+        logits: Tensor = self.match_head(self.bert.first(lower, padding_mask(lengths, lower.shape[1]), condition))
+        return logits.float()
+
+    def matching_pairs(self, lower: Tensor, lengths: Tensor, condition: Tensor) -> Tensor:
+        """`matching` of all pairs: logits [Q, G, 2] of captions [Q, L, width] and condition tokens [G, C, width]."""
+        hidden = self.bert.first_of_pairs(lower, padding_mask(lengths, lower.shape[1]), condition)
+        logits: Tensor = self.match_head(hidden)
         return logits.float()
 
     def caption(self, ids: Tensor, condition: Tensor) -> Tensor:

@@ -1,0 +1,46 @@
+"""The initial model's view of a split: frozen activations, [CLS], unit embeddings."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline.models.vast import Vast, pool
+from pipeline.vast.data import Split
+
+BLOCK = 256
+
+
+@torch.no_grad()
+def lower(model: Vast, split: Split) -> Tensor:
+    """Activations [C, L, width] of all captions after the frozen layers, bf16; equal captions are computed once."""
+    rows = split.distinct()
+    ids, lengths = split.ids[rows], split.lengths[rows]
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = [
+            model.lower(block, length).to(torch.bfloat16)
+            for block, length in zip(ids.split(BLOCK), lengths.split(BLOCK), strict=True)
+        ]
+    return torch.cat(parts)[split.number]
+
+
+@torch.no_grad()
+def text(model: Vast, split: Split, activations: Tensor | None = None) -> Tensor:
+    """[CLS] [C, width] of all captions, fp32; equal captions have equal rows."""
+    activations = lower(model, split) if activations is None else activations
+    rows = split.distinct()
+    parts = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for block in rows.split(BLOCK):
+            longest = int(split.lengths[block].max())
+            parts.append(model.text(activations[block, :longest], split.lengths[block]).float())
+    return torch.cat(parts)[split.number]
+
+
+@torch.no_grad()
+def embeddings(model: Vast, split: Split, activations: Tensor | None = None) -> dict[str, Tensor]:
+    """Unit embeddings: text [C, D], vision, audio and fused_v, fused_a, fused_va [n, D]."""
+    items = pool(split.features(torch.arange(len(split.clips))))
+    with torch.autocast("cpu", enabled=False):
+        found, fused = model.contrast({"text": text(model, split, activations), **items})
+    return found | {f"fused_{name}": value for name, value in fused.items()}

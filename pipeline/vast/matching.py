@@ -1,0 +1,77 @@
+"""Matching probabilities of all pairs of a fixed gallery: at most `retrieval.gallery` clips a split, drawn by the seed.
+
+The file holds, for test, `clips` [G] (rows of the split's clips), `captions` [Q] (rows of the split's captions, one of
+each distinct caption of these clips) and `probability` [Q, G]; the same for validation as `val/…`. Metadata: clip ids
+and the seed. Computed in parts that survive a kill, captions of similar length together, bf16.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pipeline import files, loop, paths
+from pipeline.digests import digest
+from pipeline.models import vast as models
+from pipeline.settings import Settings
+from pipeline.vast import data, embed
+from pipeline.vast.data import Split
+
+#: Pairs of a part, the unit that is resumed.
+PART = 6000
+
+
+def match(settings: Settings, corpus: str) -> None:
+    """Write matching/<scale>/vast/<corpus>.safetensors."""
+    model, tokenizer = models.load(settings)
+    model.to(torch.bfloat16)
+    weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")
+    key = digest([weights, [paths.tower_digest(settings, m) for m in ("vision", "audio")], settings.retrieval.gallery])
+    state = paths.state(settings, "matching", corpus, key)
+    tensors: dict[str, Tensor] = {}
+    ids: dict[str, list[str]] = {}
+    for name, prefix in (("test", ""), ("val", "val/")):
+        split = data.read(settings, corpus, name, tokenizer)
+        clips, captions = gallery(split, settings.retrieval.gallery, settings.seed)
+        found = probabilities(model, split, clips, captions, settings.retrieval.matching_batch, state / name)
+        tensors |= {f"{prefix}clips": clips, f"{prefix}captions": captions, f"{prefix}probability": found}
+        ids[name] = [split.clips[row] for row in clips.tolist()]
+    files.save_tensors(paths.matching(settings, corpus), tensors, {"ids": ids, "seed": settings.seed})
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def gallery(split: Split, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows of the gallery's clips, ascending, and of the first caption of each distinct caption that they have."""
+    n = len(split.clips)
+    clips = torch.randperm(n, generator=loop.generator(seed, 4))[:size].sort().values
+    captions = torch.isin(split.clip, clips).nonzero().flatten()
+    seen: dict[int, int] = {}
+    for row, number in zip(captions.tolist(), split.number[captions].tolist(), strict=True):
+        seen.setdefault(number, row)
+    return clips, torch.tensor(list(seen.values()))
+
+
+@torch.inference_mode()
+def probabilities(model: models.Vast, split: Split, clips: Tensor, captions: Tensor, batch: int, state: Path) -> Tensor:
+    """Matching probability [Q, G], fp32, of all pairs; `batch`: pairs that pass the model at once."""
+    condition = model.tokens(split.features(clips))
+    lower, lengths = embed.lower(model, split)[captions].to(condition.dtype), split.lengths[captions]
+    order = lengths.argsort(stable=True)
+    rows = max(PART // len(clips), 1)
+    found = torch.empty(len(captions), len(clips))
+    parts = list(order.split(rows))
+    for number, part in enumerate(tqdm(parts, "matching", unit="part", mininterval=1.0)):
+        path = state / f"{number:05d}.safetensors"
+        if not path.is_file():
+            longest = int(lengths[part].max())
+            blocks = [
+                model.matching_pairs(lower[block, :longest], lengths[block], condition).softmax(2)[:, :, 1]
+                for block in part.split(max(batch // len(clips), 1))
+            ]
+            files.save_tensors(path, {"probability": torch.cat(blocks)})
+        found[part] = files.load_tensors(path)["probability"]
+    return found

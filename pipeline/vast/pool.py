@@ -1,0 +1,26 @@
+"""Pooled features of every corpus by the initial model (layout: pipeline/pooled.py): what the runs train on."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pipeline import files, paths
+from pipeline.models import vast as models
+from pipeline.settings import Settings
+from pipeline.vast import data, embed
+
+
+def pool(settings: Settings) -> None:
+    """Write models/<scale>/vast/pooled/<corpus>.safetensors for all corpora."""
+    model, tokenizer = models.load(settings)
+    for corpus in settings.corpora:
+        tensors: dict[str, Tensor] = {}
+        ids: dict[str, list[str]] = {}
+        for name in paths.SPLITS:
+            split = data.read(settings, corpus, name, tokenizer)
+            ids[name] = split.clips
+            tensors[f"text-{name}"] = embed.text(model, split)
+            tensors[f"text-clip-{name}"] = split.clip
+            tensors[f"vision-{name}"] = split.vision
+            tensors[f"audio-{name}"] = split.audio.float().mean(1)
+        files.save_tensors(paths.pooled(settings, corpus), tensors, {"ids": ids})

@@ -1,0 +1,152 @@
+"""The initial model: text against fused v, a, va + matching with hard negatives + captioning, trained once.
+
+One corpus a batch, in turns proportional to the corpora's captions: negatives come from the clip's own corpus. The
+other clip of a matching pair is mined by the contrastive similarity among all training clips of the corpus (their
+embeddings are a product of cached features), the other text within the batch. Deviation: VAST mines both in the batch.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+
+import torch
+from torch import Tensor
+
+from pipeline import files, loop, paths
+from pipeline.digests import code_digest, digest
+from pipeline.models import vast as models
+from pipeline.objectives import OBJECTIVES, parse
+from pipeline.settings import Settings
+from pipeline.vast import data, embed, losses
+from pipeline.vast.data import Split
+from pipeline.vast.initialise import initialise
+
+
+def train(settings: Settings) -> None:
+    """Write weights.safetensors, run.json and metrics.jsonl of run `vast`."""
+    started = time.monotonic()
+    model, tokenizer = models.build(settings, data.shapes(settings))
+    splits = [data.read(settings, corpus, "train", tokenizer) for corpus in settings.corpora]
+    lowers = [embed.lower(model, split) for split in splits]
+    initialise(model, splits, lowers)
+    validation = [data.read(settings, corpus, "val", tokenizer) for corpus in settings.corpora]
+    step = Step(settings, model, tokenizer, splits, lowers)
+    key = digest([settings.vast, settings.seed, code_digest("pipeline.vast.train"), [split.clips for split in splits]])
+    state = paths.state(settings, "vast", key)
+    loop.fit(
+        model,
+        step.loss,
+        settings.vast.optimisation,
+        state=state,
+        seed=settings.seed,
+        validate=lambda: recalls(model, dict(zip(settings.corpora, validation, strict=True))),
+        label="vast",
+    )
+    folder = paths.model(settings, "vast", 0)
+    with files.atomic(folder / "metrics.jsonl") as temporary:
+        temporary.write_bytes((state / loop.METRICS).read_bytes())
+    files.write_json(
+        folder / "run.json",
+        {
+            "run": "vast",
+            "settings": settings.vast.model_dump(),
+            "seed": settings.seed,
+            "code": code_digest("pipeline.vast.train"),
+            "features": {m: paths.tower_digest(settings, m) for m in ("vision", "audio")},
+            "clips": {corpus: len(split.clips) for corpus, split in zip(settings.corpora, splits, strict=True)},
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "host": platform.node(),
+            "threads": torch.get_num_threads(),
+            "seconds": time.monotonic() - started,
+        },
+    )
+    files.save_tensors(folder / "weights.safetensors", model.tensors())
+
+
+class Step:
+    """The loss of a step as a function of the model and (seed, step)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: models.Vast,
+        tokenizer: models.Tokenizer,
+        splits: list[Split],
+        lowers: list[Tensor],
+    ) -> None:
+        self.settings, self.model, self.tokenizer = settings, model, tokenizer
+        self.splits, self.lowers = splits, lowers
+        self.objective = parse("vast", {"label_smoothing": settings.vast.label_smoothing, "equal_captions": "masked"})
+        everything = [split.features(torch.arange(len(split.clips))) for split in splits]
+        self.pooled = [models.pool(features) for features in everything]
+        self.hits = [split.hits() for split in splits]
+        weights = torch.tensor([len(split.texts) for split in splits], dtype=torch.float)
+        steps = settings.vast.optimisation.steps
+        turns = torch.multinomial(weights, steps, replacement=True, generator=loop.generator(settings.seed, -1))
+        # Step -> (corpus, how many steps it has had): the corpus's own order goes on where it stopped.
+        self.turns = [(int(turn), int((turns[:step] == turn).sum())) for step, turn in enumerate(turns)]
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total and its parts."""
+        options, seed, model = self.settings.vast, self.settings.seed, self.model
+        corpus, turn = self.turns[step]
+        split, hits = self.splits[corpus], self.hits[corpus]
+        draws = loop.generator(seed, 2, step)
+        size = min(options.optimisation.batch, len(split.texts))
+        rows = loop.batch_indices(len(split.texts), size, seed + corpus, turn)
+        clips, lengths = split.clip[rows], split.lengths[rows]
+        lower = self.lowers[corpus][rows, : int(lengths.max())]
+        features = split.features(clips, draws)
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.optimisation.precision == "bf16"):
+            cls = model.text(lower, lengths)
+        with torch.autocast("cpu", enabled=False):
+            pooled = {"text": cls.float(), **models.pool(features)}
+            embeddings, fused = model.contrast(pooled)
+        temperature = model.contrast.temperature
+        same = hits[rows][:, clips]
+        total, _ = OBJECTIVES["vast"](embeddings, fused, temperature, self.objective, same)
+        terms = {"contrast": total.detach(), "temperature": temperature.detach()}
+        condition = model.tokens(features)
+
+        if options.matching_weight:
+            m = min(options.matching_batch, size)
+            with torch.no_grad(), torch.autocast("cpu", enabled=False):
+                items = model.contrast(self.pooled[corpus])[1]["va"]
+                text = embeddings["text"].detach()
+                clip = losses.negatives(text[:m] @ items.T / temperature, ~hits[rows[:m]], draws)
+                other = losses.negatives(fused["va"].detach()[:m] @ text.T / temperature, ~same.T[:m], draws)
+            kept = (clip >= 0) & (other >= 0)
+            if bool(kept.any()):
+                clip, other = clip[kept], other[kept]
+                first = kept.nonzero().flatten()
+                found = losses.matching(
+                    model,
+                    lower[first],
+                    lengths[first],
+                    condition[first],
+                    (lower[other], lengths[other]),
+                    model.tokens(split.features(clip, draws)),
+                )
+                total = total + options.matching_weight * found
+                terms["matching"] = found.detach()
+        if options.captioning_weight:
+            last = slice(max(size - options.captioning_batch, 0), size)
+            ids = split.ids[rows[last], : lower.shape[1]]
+            altered, chosen = losses.mask(ids, lengths[last], self.tokenizer, draws)
+            found = losses.captioning(model, ids, altered, chosen, condition[last])
+            total = total + options.captioning_weight * found
+            terms["captioning"] = found.detach()
+        return total, terms
+
+
+def recalls(model: models.Vast, splits: dict[str, Split]) -> dict[str, float]:
+    """R@1 of T→VA in % a corpus, by the fused head, on validation."""
+    found = {}
+    for corpus, split in splits.items():
+        vectors = embed.embeddings(model, split)
+        best = (vectors["text"] @ vectors["fused_va"].T).argmax(1)
+        hit = split.hits()[torch.arange(len(best)), best]
+        found[f"R@1 {corpus}"] = 100 * float(hit.float().mean())
+    return found
