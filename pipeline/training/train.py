@@ -188,8 +188,12 @@ def initial_heads(file: Path) -> dict[str, Tensor]:
         return {name: stream.get_tensor(name).float() for name in names if name != "heads.temperature"}
 
 
+def lines(state: Path) -> list[dict[str, float]]:
+    """All lines of a training's metrics."""
+    return [json.loads(line) for line in (state / loop.METRICS).read_text().splitlines()]
+
+
 def final(state: Path) -> dict[str, float]:
     """The last validation of a training's metrics."""
-    lines = [json.loads(line) for line in (state / loop.METRICS).read_text().splitlines()]
-    last = [line for line in lines if any(key.startswith("val/") for key in line)][-1]
+    last = [line for line in lines(state) if any(key.startswith("val/") for key in line)][-1]
     return {key: value for key, value in last.items() if key != "step"}
