@@ -27,6 +27,7 @@ for name, runs, seeds in seed_groups(list(SETTINGS.runs)):
         resources:
             gpu=min(GPUS, 1),
         params:
+            seeds=listed(seeds),
             code=code_digest("pipeline.embeddings.embed"),
         shell:
-            stage(f"embed --run {{wildcards.run}} --seeds {listed(seeds)} --threads 1")
+            stage("embed --run {wildcards.run} --seeds {params.seeds} --threads 1")

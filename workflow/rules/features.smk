@@ -61,5 +61,7 @@ for modality in ("vision", "audio"):
         params:
             code=code_digest("pipeline.features.extract"),
             tower=paths.tower_digest(SETTINGS, modality),
+            # A shell command is composed when it runs, after the loop: it must not read the loop's variable.
+            modality=modality,
         shell:
-            stage(f"features --modality {modality} --corpus {{wildcards.corpus}}")
+            stage("features --modality {params.modality} --corpus {wildcards.corpus}")

@@ -27,7 +27,8 @@ for name, runs, seeds in seed_groups(list(SETTINGS.runs)):
         conda:
             ENVIRONMENT
         params:
+            seeds=listed(seeds),
             code=code_digest("pipeline.retrieval.rank"),
             settings=digest(SETTINGS.retrieval),
         shell:
-            stage(f"rank --run {{wildcards.run}} --seeds {listed(seeds)} --threads 1")
+            stage("rank --run {wildcards.run} --seeds {params.seeds} --threads 1")

@@ -37,7 +37,8 @@ for name, runs, seeds in seed_groups([run for run in SETTINGS.runs if run != "va
         resources:
             gpu=GPUS,
         params:
+            seeds=listed(seeds),
             code=code_digest("pipeline.training.train"),
             settings=run_settings,
         shell:
-            stage(f"train --run {{wildcards.run}} --seeds {listed(seeds)} --threads 1")
+            stage("train --run {wildcards.run} --seeds {params.seeds} --threads 1")
