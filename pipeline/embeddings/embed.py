@@ -1,0 +1,52 @@
+"""Embeddings of the val and test splits of all corpora by a run (or by the initial model), one file a corpus and seed.
+
+By split: `<split>/text` [C, D], `<split>/text_clip` [C] (row of the clip a caption describes), `<split>/<modality>`
+[n, D], `<split>/fused_<condition>` [n, D]; float32, unit rows, an absent modality is a row of zeros. Metadata: ids by
+split, digests of the manifest and of the weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.files import load_tensors, save_tensors, sha256
+from pipeline.models.heads import Heads, restore
+from pipeline.pooled import Pooled, read
+from pipeline.settings import Settings
+
+SPLITS = ("val", "test")
+
+
+def embed(settings: Settings, run: str, seeds: list[int]) -> None:
+    """Write the embeddings of every corpus of the scale by the seeds of a run."""
+    modalities = settings.run(run).modalities
+    models: dict[int, tuple[Heads, str]] = {}
+    for seed in seeds:
+        weights = paths.model(settings, run, seed) / "weights.safetensors"
+        if not weights.is_file():
+            raise UserError(f"{weights}: missing; train {run} with seed {seed} first")
+        models[seed] = restore(load_tensors(weights)), sha256(weights)
+    for corpus in settings.corpora:
+        splits = {split: read(paths.pooled(settings, corpus), split, modalities) for split in SPLITS}
+        manifest = paths.manifest(settings, corpus)
+        if not manifest.is_file():
+            raise UserError(f"{manifest}: missing; run the stage manifest first")
+        about = {"ids": {split: pooled.ids for split, pooled in splits.items()}, "manifest": sha256(manifest)}
+        for seed, (heads, digest) in models.items():
+            tensors = {
+                f"{split}/{name}": tensor
+                for split, pooled in splits.items()
+                for name, tensor in embedded(heads, pooled).items()
+            }
+            save_tensors(paths.embeddings(settings, run, seed, corpus), tensors, about | {"model": digest})
+
+
+@torch.no_grad()
+def embedded(heads: Heads, pooled: Pooled) -> dict[str, Tensor]:
+    """Embeddings of a split by modality, `text_clip`, and `fused_<condition>`."""
+    embeddings, fused = heads(pooled.features())
+    conditions = {f"fused_{name}": tensor for name, tensor in fused.items()}
+    return embeddings | {"text_clip": pooled.clip} | conditions
