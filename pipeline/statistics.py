@@ -32,14 +32,14 @@ EQUIVALENCE_BAND = 2.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean `value` [...] with `resamples` [..., B] and the seeds' values [..., S]; differences keep the pairing."""
+    """A mean `value` [...] with `resamples` [..., B] and the seeds' values [..., S].
+
+    For a difference give the Bootstrap the differences: the seeds' part of its spread is not that of the two.
+    """
 
     value: Array
     resamples: Array
     per_seed: Array
-
-    def __sub__(self, other: Estimate) -> Estimate:
-        return Estimate(self.value - other.value, self.resamples - other.resamples, self.per_seed - other.per_seed)
 
     def __getitem__(self, index: int | tuple[int, ...]) -> Estimate:
         return Estimate(self.value[index], self.resamples[index], self.per_seed[index])
@@ -110,11 +110,9 @@ class Bootstrap:
         cluster_part = (sums.mean(-2) @ self.cluster_weights.T) / self.resampled_sizes - value[..., None]
         return Estimate(value, value[..., None] + cluster_part + self._seed_part(sums, per_seed), per_seed)
 
-    def superiority(self, difference: ArrayLike) -> float:
-        """P(A > B) of paired values A - B [seeds, queries]: one seed, one draw of clusters; equal counts half."""
-        sums = self._cluster_sums(np.asarray(difference, np.float64))
-        drawn = (sums @ self.cluster_weights.T) / self.resampled_sizes
-        return float((drawn > 0).mean() + 0.5 * (drawn == 0).mean())
+    def drawn(self, values: ArrayLike) -> Array:
+        """[..., seeds, B] each seed's mean on each draw of clusters."""
+        return (self._cluster_sums(np.asarray(values, np.float64)) @ self.cluster_weights.T) / self.resampled_sizes
 
     def _cluster_sums(self, array: Array) -> Array:
         if self.clusters == self.cluster.size:
@@ -143,6 +141,11 @@ def _counts(random: np.random.Generator, draws: int, size: int) -> Array:
     """[draws, size] how often each of `size` is drawn in `size` draws with replacement."""
     picks = random.integers(size, size=(draws, size)) + np.arange(draws)[:, None] * size
     return np.bincount(picks.ravel(), minlength=draws * size).reshape(draws, size).astype(np.float64)
+
+
+def superiority(drawn: Array) -> float:
+    """P(A > B) from paired differences A - B by seed and draw of clusters (`Bootstrap.drawn`); equal counts half."""
+    return float((drawn > 0).mean() + 0.5 * (drawn == 0).mean())
 
 
 def holm(p_values: ArrayLike) -> Array:

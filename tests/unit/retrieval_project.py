@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from pipeline import manifest, paths
-from pipeline.files import load_tensors, save_tensors
+from pipeline import manifest, paths, ranks
+from pipeline.files import load_tensors, save_tensors, sha256
 from pipeline.geometry import unit
 from pipeline.retrieval import write_embeddings
 from pipeline.settings import Settings, load
@@ -66,7 +67,8 @@ def write_matching(settings: Settings, corpus: str, perfect: bool = True) -> Non
     clips, captions = torch.arange(10), torch.arange(10)
     probability = (clips[None] // 2 == captions[:, None] // 2).float() if perfect else torch.full((10, 10), 0.5)
     tensors = {"clips": clips, "captions": captions, "probability": probability}
-    save_tensors(paths.matching(settings, corpus), tensors, {})
+    ids = {"test": [f"test{i}" for i in range(10)]}
+    save_tensors(paths.matching(settings, corpus), tensors, {"ids": ids})
 
 
 def write_project(settings: Settings, noise: dict[str, float], corpus: str = "scenes") -> None:
@@ -77,3 +79,39 @@ def write_project(settings: Settings, noise: dict[str, float], corpus: str = "sc
     for run, level in noise.items():
         for seed in range(settings.seeds(run)):
             write_run(settings, run, seed, corpus, level)
+
+
+def write_ranks(settings: Settings, levels: dict[str, float], corpus: str = "scenes", n: int = 200) -> None:
+    """Ranks with known answers: a run at level l finds the first l * n queries of every ranking and no other."""
+    rows = clip_rows(n, "test", 1) + clip_rows(n, "val", 1) + clip_rows(8, "train", 1)
+    write_manifest(paths.manifest(settings, corpus), rows)
+    digest = sha256(paths.manifest(settings, corpus))
+    for run, level in levels.items():
+        for seed in range(settings.seeds(run)):
+            found = [
+                (
+                    key,
+                    _ranking(key, n, level + BONUS[key.score.removesuffix("+itm")] + 0.1 * key.score.endswith("+itm")),
+                )
+                for key in _keys()
+            ]
+            metadata = {"run": run, "seed": seed, "corpus": corpus, "manifest": digest}
+            ranks.write(paths.ranks(settings, run, seed, corpus), found, metadata)
+
+
+#: What a score finds beyond the run's level: `residual` is the best on validation.
+BONUS = {"cosine": 0.0, "fused": -0.05, "volume": 0.0, "residual": 0.05}
+
+
+def _keys() -> list[ranks.Key]:
+    joint, single = ("T2VA", "VA2T"), ("T2V", "V2T", "T2A", "A2T")
+    full = [ranks.Key(s, ranks.FULL, d, b) for s in ("val", "test") for d in (*joint, *single) for b in BONUS]
+    return full + [ranks.Key("test", ranks.MATCHED, d, b + i) for d in joint for b in BONUS for i in ("", "+itm")]
+
+
+def _ranking(key: ranks.Key, n: int, level: float) -> ranks.Ranking:
+    names = np.array([f"{key.split}{i}" for i in range(n)])
+    single = 0 if "VA" in key.direction else 0.2 + 0.1 * ("A" in key.direction)
+    rank = np.where(np.arange(n) < round((level - single) * n), 1.0, 7.0)
+    ones = np.ones(n, np.int64)
+    return ranks.Ranking(names, names, rank, 0 * ones, ones, n)

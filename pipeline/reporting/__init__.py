@@ -1,0 +1,1 @@
+"""Reporting: tables and figures from what other stages stored; no model, no torch."""

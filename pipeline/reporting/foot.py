@@ -1,0 +1,100 @@
+"""What stands under a retrieval table: sizes, coverage, policies, selection, what is real and what the seeds share."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+
+from pipeline import manifest as manifests
+from pipeline import paths, statistics
+from pipeline.manifest import USABLE
+from pipeline.ranks import FULL, Key
+from pipeline.reporting.contrasts import Contrast
+from pipeline.reporting.measured import JOINT, Measured
+from pipeline.settings import Settings
+
+#: What of a kind of corpus is real and what is made.
+MATERIAL = {
+    "stamps": "pictures, spoken descriptions, effects and captions are real; motion, ground and mixture are rendered",
+    "stories": "pictures, voices and effects are real; their combination, order, noise and texts are composed",
+    "scenes": "picture, sound and text are procedural",
+    "sounds": "pictures and sounds are real, rendered in motion; captions are written by the initial model",
+    "annotated": "videos, sound and captions are real",
+}
+MINI = (
+    "At this scale BERT is frozen after the initial model, so that the 0.1 · ITM terms that GRAM and PMRL publish are "
+    "left out of every method and matching probabilities are the same for all rows.",
+    "No difference to the paper's numbers is shown: other data and models; contrasts are what can be compared.",
+)
+
+
+def foot(settings: Settings, measured: Measured, found: list[Contrast]) -> list[str]:
+    """Lines of the foot."""
+    tables = {corpus: manifests.read(paths.manifest(settings, corpus)) for corpus in measured.corpora}
+    lines = [*_sizes(settings, measured, tables, found)]
+    for corpus, table in tables.items():
+        lines += [_coverage(corpus, table), f"{corpus}: {MATERIAL[settings.corpora[corpus].kind]}; stands for "
+                  f"{settings.corpora[corpus].stands_for}; {settings.corpora[corpus].source} "
+                  f"({settings.corpora[corpus].licence})."]  # fmt: skip
+    chosen = ", ".join(f"{run} {measured.headline(run)}" for run in measured.runs)
+    lines += [
+        "Selection: the headline score of a method is the one with the best validation MRR "
+        f"({chosen}); weights are those of the last step; the test set chose nothing.",
+        "Seeds share the initial model, its cached features, the data and the splits; they differ in the order of "
+        "batches, the draws of frames and captions and the start of the adapters. Rows with one seed have intervals of "
+        "the test captions alone.",
+        f"Intervals: 95 %, bootstrap over seeds and caption clusters, {settings.retrieval.bootstrap} draws shared by "
+        "all rows. Equivalent: the 90 % interval of the difference lies within ± 2 points. Holm over the contrasts of "
+        "a column. P(A > B): one more training and test sample put A first.",
+        "Ties: the truth takes a random place among items that score within 1e-7 of it.",
+        "† not above chance: the interval's lower end does not exceed it.",
+        "fused: VAST's head of all modalities; stale for methods that do not train it.",
+        f"+itm: the first {settings.retrieval.rerank} re-ranked by the initial model's matching, on a fixed gallery; "
+        "its first stage stands beside it on the same gallery.",
+    ]
+    return lines + list(MINI if settings.scale != "paper" else ())
+
+
+def _sizes(settings: Settings, measured: Measured, tables: dict[str, pd.DataFrame], found: list[Contrast]) -> list[str]:
+    concepts: set[str] = set()
+    clips = 0
+    for corpus, table in tables.items():
+        train = manifests.usable(table, "train")
+        clips += len(train)
+        concepts |= {f"{corpus}:{name}" if settings.corpora[corpus].kind == "scenes" else name
+                     for names in train["concepts"] for name in names}  # fmt: skip
+    width = settings.vast.width
+    lines = [f"Scale {settings.scale}: {clips} training clips with {len(concepts)} concepts; embedding width {width}."]
+    for corpus in measured.corpora:
+        parts = []
+        for short, direction in JOINT.items():
+            key = Key("test", FULL, direction, measured.headline(measured.runs[0]))
+            one = measured.ranking(measured.runs[0], corpus, key)[0]
+            clusters = measured.bootstrap(measured.runs[0], corpus, key).clusters
+            errors = [float(c.difference.standard_error) for c in found if (c.corpus, c.direction) == (corpus, short)]
+            seen = statistics.smallest_visible_at(sorted(errors)[len(errors) // 2]) if errors else float("nan")
+            plain = 100 * statistics.smallest_visible(len(one.query))
+            visible = f"{plain:.1f} points at 15 % discordant pairs" + (
+                f", {seen:.1f} as measured" if seen == seen else ""
+            )
+            parts.append(
+                f"{direction} n {len(one.query)} in {clusters} clusters among {one.items} (chance "
+                f"{100 * one.chance():.2f} %; smallest visible difference at 80 % power {visible})"
+            )
+        n = len(manifests.usable(tables[corpus], "test"))
+        lines.append(f"{corpus}: {'; '.join(parts)}; N/width {n / width:.1f}.")
+    return lines
+
+
+def _coverage(corpus: str, table: pd.DataFrame) -> str:
+    test = table[table["split"] == "test"]
+    usable = int(test["status"].isin(USABLE).sum())
+    lost = test[~test["status"].isin(USABLE)]
+    reasons = Counter(zip(lost["status"], lost["reason"], strict=True))
+    missing = "; ".join(f"{count} {status} ({why})" for (status, why), count in reasons.items()) or "none missing"
+    silent = int((test["status"] == "no_audio").sum())
+    policy = (
+        "none is without sound" if not silent else f"{silent} without sound stay in the gallery by their picture alone"
+    )
+    return f"{corpus}: {usable} of {len(test)} test clips ({missing}); {policy}."

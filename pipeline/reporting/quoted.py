@@ -1,0 +1,110 @@
+"""Other people's numbers: the paper's and independent re-measurements, from the tables in params/.
+
+They are quoted, never mixed with ours: a difference of ours and the paper's is made at paper scale only.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.reporting.table import Grid, Record
+
+PAPER = Path("params") / "paper_tables.csv"
+INDEPENDENT = Path("params") / "independent.csv"
+#: Version of the paper's text that is quoted as the paper; others are quoted beside it.
+GIVEN = "given text"
+BENCHMARKS = {"MSR-VTT": "msrvtt", "DiDeMo": "didemo", "ActivityNet": "activitynet"}
+#: Our methods that are rows of the paper's Table 1; the control stands for VAST, whose loss it trains on.
+ROWS = {"vast": "VAST", "vast-continued": "VAST", "gram": "GRAM", "unialign": "UniAlign"}
+DIRECTIONS = {"t2va": "t2v", "va2t": "v2t"}
+
+
+@cache
+def _rows(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
+        raise UserError(f"{file}: missing; restore it from the repository")
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def paper(table: str, row: str, column: str) -> float | None:
+    """A number as the paper prints it, e.g. ("table1", "GRAM", "msrvtt.t2v")."""
+    for one in _rows(PAPER):
+        if (one["table"], one["row"], one["column"], one["version"]) == (table, row, column, GIVEN):
+            return float(one["value"])
+    return None
+
+
+def independent(table: str, row: str, column: str) -> float | None:
+    """A re-measurement with the paper's protocol (with ITM)."""
+    for one in _rows(INDEPENDENT):
+        if (one["table"], one["row"], one["column"], one["stage"]) == (table, row, column, "with ITM"):
+            return float(one["value"])
+    return None
+
+
+def contrast(method: str, other: str, stands_for: Sequence[str], direction: str) -> float | None:
+    """The paper's difference of two of our methods' rows, mean over the benchmarks that a corpus stands for."""
+    if method not in ROWS or other not in ROWS:
+        return None
+    differences = []
+    for benchmark in stands_for:
+        values = [paper("table1", ROWS[name], f"{benchmark}.{DIRECTIONS[direction]}") for name in (method, other)]
+        if values[0] is None or values[1] is None:
+            return None
+        differences.append(values[0] - values[1])
+    return sum(differences) / len(differences) if differences else None
+
+
+def benchmarks(stands_for: str) -> list[str]:
+    """`MSR-VTT, DiDeMo` → [msrvtt, didemo]; nothing for a benchmark that is not the paper's."""
+    return [BENCHMARKS[part.strip()] for part in stands_for.split(",") if part.strip() in BENCHMARKS]
+
+
+def records(table: str) -> list[Record]:
+    """All quoted rows of a table."""
+    found = [
+        Record(
+            table, "quoted", one["row"], one["column"], None, paper=float(one["value"]),
+            independent=independent(table, one["row"], one["column"]) if one["version"] == GIVEN else None,
+            note=_note(one["version"], one["modality"], one["kind"], one["note"]),
+        )
+        for one in _rows(PAPER)
+        if one["table"] == table
+    ]  # fmt: skip
+    found += [
+        Record(
+            table, "independent", one["row"], one["column"], None, independent=float(one["value"]),
+            note=_note(one["source"], one["modality"], one["stage"], one["note"]),
+        )
+        for one in _rows(INDEPENDENT)
+        if one["table"] == table
+    ]  # fmt: skip
+    return found
+
+
+def _note(*parts: str) -> str:
+    return "; ".join(part for part in ("quoted", *parts) if part)
+
+
+def grids(table: str) -> list[Grid]:
+    """The paper's rows in its shape, and the re-measurements."""
+    columns = [f"{b}.{d}" for b in (*BENCHMARKS.values(), "average") for d in ("t2v", "v2t")]
+    names = [f"{b} {d}" for b in (*BENCHMARKS, "average") for d in ("T2V", "V2T")]
+    parts = []
+    for title, file, extra in (
+        ("The paper's rows, quoted", PAPER, "version"),
+        ("Independent re-measurements, quoted", INDEPENDENT, "stage"),
+    ):
+        cells: dict[tuple[str, str, str], dict[str, str]] = {}
+        for one in _rows(file):
+            if one["table"] == table:
+                cells.setdefault((one["row"], one["modality"], one[extra]), {})[one["column"]] = one["value"]
+        if cells:
+            rows = [[*key, *(values.get(column, "–") for column in columns)] for key, values in cells.items()]
+            parts.append(Grid(title, ["method", "modality", extra, *names], rows))
+    return parts
