@@ -16,7 +16,8 @@ from pipeline.settings import load
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="The stages of UniAlign, reproduced. Snakemake calls them; each can be called by hand from the project's folder.",
+    pretty_exceptions_enable=False,
+    help="The stages of UniAlign, reproduced. Snakemake calls them; each can be called by hand in the project's folder.",
 )
 Scale = Annotated[str | None, typer.Option(help="smoke, mini or paper; default: what params/default.yaml names.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: the setting `threads`.")]
@@ -53,7 +54,9 @@ def numbers(text: str) -> list[int]:
 
 
 @app.command()
-def fetch(scale: Scale = None, archive: Annotated[Path | None, typer.Option(help="the .deb, if there is no mirror")] = None) -> None:
+def fetch(
+    scale: Scale = None, archive: Annotated[Path | None, typer.Option(help="the .deb, if there is no mirror")] = None
+) -> None:
     """Fetch what the scale's corpora are made of (Tux Paint stamps; nothing at smoke scale)."""
     call("pipeline.corpora.fetch.fetch", scale, archive)
 
@@ -164,5 +167,3 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
