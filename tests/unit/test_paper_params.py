@@ -1,4 +1,4 @@
-"""The paper's scale and its presets: they validate, say what their sources say, and leave the other scales as they are."""
+"""The paper's scale and its presets: they validate, say what their sources say, and leave other scales alone."""
 
 from __future__ import annotations
 

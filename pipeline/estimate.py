@@ -1,0 +1,191 @@
+"""`python -m pipeline estimate --scale paper --target table1`: what a target costs, before anything is run.
+
+A row a stage: downloads, disk, CPU hours, accelerator hours. Accelerator hours are counted operations
+(`pipeline.costs`) over a stated peak times a stated utilisation; CPU hours are measured seconds a clip times clips.
+Then the memory a rank needs, and what is missing on this machine with where to get it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.errors import UserError
+from pipeline.settings import Settings
+
+#: The paper's accelerator: RTX A6000, dense bf16 without sparsity; the share of it that such training reaches.
+DEVICE, PEAK, UTILISATION, MEMORY = "RTX A6000", 154.8e12, 0.35, 48e9
+#: CUDA's context, workspaces and fragmentation of a rank, bytes.
+OVERHEAD = 3e9
+#: Seconds of one core a clip: 8 frames of a 720p clip and its sound (measured), JPEG and FLAC written.
+DECODE_SECONDS = 0.5
+#: Bytes of a stored frame (JPEG, quality 95, 224 px) and of a second of sound (FLAC, 16 kHz, mono).
+FRAME_BYTES, SOUND_BYTES = 30e3, 18e3
+#: Share of the registry's videos that a download pauses for and loads at the polite rate.
+POLITE_BYTES, POLITE_PAUSE = 4e6, 4.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one stage costs."""
+
+    stage: str
+    what: str
+    download: float = 0.0
+    disk: float = 0.0
+    cpu: float = 0.0
+    accelerator: float = 0.0
+
+
+def estimate(settings: Settings, target: str) -> None:
+    """Print the rows of `target` (a table of params/runs.yaml), the memory of a rank, and what is missing here."""
+    listed = rows(settings, target)
+    header = ("stage", "what", "download GB", "disk GB", "CPU h", f"{DEVICE} h")
+    total = Row(
+        "total",
+        "",
+        *(sum(getattr(row, key) for row in listed) for key in ("download", "disk", "cpu", "accelerator")),
+    )
+    cells = [header]
+    for row in (*listed, total):
+        numbers = (row.download, row.disk, row.cpu, row.accelerator)
+        cells.append((row.stage, row.what, *(f"{value:,.1f}" if value else "–" for value in numbers)))  # type: ignore[arg-type]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    for line in cells:
+        text = [
+            f"{cell:<{width}}" if place < 2 else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print("  ".join(text).rstrip())
+    if settings.scale == "paper":
+        print(f"{DEVICE}: {PEAK / 1e12:.1f} TFLOP/s bf16 at {UTILISATION:.0%} utilisation; operations are counted")
+        print(memory(settings))
+    _missing(settings)
+
+
+def rows(settings: Settings, target: str) -> list[Row]:
+    """The stages of `target` in the order of the data."""
+    if target not in settings.tables:
+        raise UserError(f"--target {target}: no such table; params/runs.yaml has {', '.join(settings.tables)}")
+    if settings.scale != "paper":
+        return _small(settings, target)
+    from pipeline import costs
+
+    runs = [run for run in settings.tables[target].runs if run != "vast"]
+    seeds = {run: settings.seeds(run) for run in runs}
+    frames, slices = settings.media.chunks, settings.audio.slices
+    counted = costs.released(frames, slices, settings.audio.bins, settings.vast.text.length)
+    how = settings.training.optimisation
+    pairs = 3 if settings.vast.matching_weight else 0
+    step = counted.step(settings.training.frames or frames, slices, pairs) * how.batch
+    trainings = sum(seeds[run] * (settings.run(run).steps or how.steps) for run in runs)
+    models = 1 + sum(seeds.values())
+    evaluated = sum(corpus.val + corpus.test for corpus in settings.corpora.values())
+    queries = 2 * sum(corpus.test for corpus in settings.corpora.values())
+    pair = counted.pair.forward
+    return [
+        *_corpora(settings),
+        Row("vast", "the released checkpoint, read by name", disk=4 * counted.parameters / 1e9),
+        Row(
+            "training",
+            f"{sum(seeds.values())} trainings of {how.steps} steps, batch {how.batch}, {settings.training.trains}",
+            disk=sum(seeds.values()) * 4 * counted.parameters / 1e9,
+            accelerator=_hours(trainings * step),
+        ),
+        Row(
+            "embeddings",
+            f"{evaluated} clips by {models} models",
+            accelerator=_hours(models * evaluated * counted.clip(frames, slices)),
+        ),
+        Row(
+            "retrieval",
+            f"top {settings.retrieval.rerank} of {queries} queries re-ranked by {models} models",
+            accelerator=_hours(models * queries * settings.retrieval.rerank * pair),
+        ),
+        Row("reporting", "from stored ranks", cpu=0.1),
+    ]
+
+
+def _corpora(settings: Settings) -> list[Row]:
+    from pipeline.corpora import sources
+    from pipeline.models.sources import WEIGHTS
+
+    weights = sum(source.gigabytes for source in WEIGHTS.values())
+    listed = [Row("weights", ", ".join(WEIGHTS), download=weights, disk=weights)]
+    for name, corpus in settings.corpora.items():
+        clips = corpus.train + corpus.val + corpus.test
+        slots = corpus.train * settings.media.train_slots + corpus.val + corpus.test
+        shards = slots * settings.media.chunks * FRAME_BYTES + clips * min(settings.media.seconds, 10.0) * SOUND_BYTES
+        registry = str(corpus.options.get("annotations", name))
+        if corpus.kind == "annotated" and registry in sources.SOURCES:
+            entry = sources.SOURCES[registry]
+            size = entry.media_gigabytes + sum(file.megabytes for file in entry.files) / 1e3
+            hours = (entry.media_gigabytes * 1e9 / POLITE_BYTES + clips * POLITE_PAUSE) / 3600
+            how = "by download" if corpus.options.get("download") else "by hand, data/drop/"
+            listed.append(Row("corpora", f"{name}: {clips} clips, {how}, {hours:.0f} h at the polite rate", size, size))
+        listed.append(
+            Row(
+                "media",
+                f"{name}: {settings.media.chunks} frames and sound",
+                0.0,
+                shards / 1e9,
+                clips * DECODE_SECONDS / 3600,
+            )
+        )
+    return listed
+
+
+def gigabytes(settings: Settings) -> float:
+    """Disk that Table 1 needs."""
+    return sum(row.disk for row in rows(settings, "table1"))
+
+
+def memory(settings: Settings) -> str:
+    """One line on the memory of a rank, with the largest micro-batch that fits the paper's accelerator."""
+    from pipeline import costs
+
+    frames, slices = settings.training.frames or settings.media.chunks, settings.audio.slices
+    counted = costs.released(frames, slices, settings.audio.bins, settings.vast.text.length)
+    clips = settings.training.optimisation.micro_batch or settings.training.optimisation.batch
+    one = counted.activations(1, frames, slices)
+    needed = counted.weights() + clips * one + OVERHEAD
+    fits = int((MEMORY - OVERHEAD - counted.weights()) // one)
+    return (
+        f"memory a rank: {needed / 1e9:.1f} GB = {counted.weights() / 1e9:.1f} weights, gradients and moments "
+        f"({counted.trained_parameters / 1e6:.1f} M of {counted.parameters / 1e6:.1f} M trained) + "
+        f"{clips} × {one / 1e9:.1f} a clip of the micro-batch + {OVERHEAD / 1e9:.0f} overhead; "
+        f"{MEMORY / 1e9:.0f} GB hold micro-batches up to {fits}"
+    )
+
+
+def _small(settings: Settings, target: str) -> list[Row]:
+    """Mini and smoke: minutes of two cores, from measured speeds (facts/environment)."""
+    clips = sum(corpus.train + corpus.val + corpus.test for corpus in settings.corpora.values())
+    trainings = sum(settings.seeds(run) for run in settings.tables[target].runs if run != "vast")
+    how = settings.training.optimisation
+    return [
+        Row(
+            "corpora",
+            f"{clips} rendered clips",
+            download=0.2 if settings.scale == "mini" else 0.0,
+            disk=clips * 40e3 / 1e9,
+            cpu=clips * 0.02 / 3600,
+        ),
+        Row("media", "frames and waveforms", disk=clips * 0.4e6 / 1e9, cpu=clips * 0.02 / 3600),
+        Row("features", "frozen towers", disk=clips * 30e3 / 1e9, cpu=clips * 0.03 / 3600),
+        Row("vast", f"{settings.vast.optimisation.steps} steps", cpu=settings.vast.optimisation.steps * 1.2 / 3600),
+        Row("training", f"{trainings} trainings of {how.steps} steps", cpu=trainings * how.steps * 0.025 / 3600),
+        Row("retrieval", "ranks, matching, table", cpu=0.1),
+    ]
+
+
+def _hours(operations: float) -> float:
+    return operations / (PEAK * UTILISATION) / 3600
+
+
+def _missing(settings: Settings) -> None:
+    from pipeline import doctor
+
+    absent = [check for check in doctor.checks(settings) if check.state == "missing"]
+    print(f"missing on this machine: {len(absent) or 'nothing'}")
+    for check in absent:
+        print(f"  {check.what}: {check.found}{f' → {check.remedy}' if check.remedy else ''}")

@@ -1,0 +1,94 @@
+"""Counted costs against hand counts, the estimate's rows, the doctor's verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import costs, doctor, estimate
+from pipeline.errors import UserError
+from pipeline.models import vast_full
+from pipeline.settings import Settings, Weights, load
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> costs.Costs:
+    return costs.count(frames=4, slices=1, bins=64, words=6, config=vast_full.TINY)
+
+
+@pytest.fixture
+def paper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: costs.Costs) -> Settings:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(costs, "released", lambda *_: tiny)
+    return load("paper", ROOT)
+
+
+def test_operations_of_a_frame_by_hand(tiny: costs.Costs) -> None:
+    config = vast_full.TINY.vision
+    patches, width = (config.image // config.patch) ** 2, config.width
+    tokens = patches + 1
+    layer = tokens * (4 * width**2 + 2 * width * config.hidden) + 2 * tokens**2 * width
+    embedding = 2 * patches * 3 * config.patch**2 * width
+    by_hand = embedding + 2 * config.layers * layer
+    assert tiny.frame.forward == by_hand
+    assert tiny.frame.backward == 2 * by_hand - embedding  # pixels need no gradient
+    assert tiny.frame.trained == 2 * tiny.frame.forward + tiny.frame.backward
+
+
+def test_costs_add_up(tiny: costs.Costs) -> None:
+    assert (
+        tiny.step(4, 1, 3) == 4 * tiny.frame.trained + tiny.slice.trained + tiny.caption.trained + 3 * tiny.pair.trained
+    )
+    assert tiny.activations(6, 4, 1) == 6 * tiny.activations(1, 4, 1) > 0
+    frozen = tiny.parameters - tiny.trained_parameters
+    assert frozen > 0
+    assert tiny.weights() == 16 * tiny.trained_parameters + 4 * frozen
+
+
+def test_every_stage_has_a_row(paper: Settings) -> None:
+    rows = estimate.rows(paper, "table1")
+    assert {row.stage for row in rows} >= {"weights", "corpora", "media", "vast", "training", "embeddings", "retrieval"}
+    training = next(row for row in rows if row.stage == "training")
+    assert training.what == "15 trainings of 1460 steps, batch 512, everything"
+    assert training.accelerator > 0
+    with pytest.raises(UserError, match="--target table9: no such table"):
+        estimate.rows(paper, "table9")
+
+
+def test_what_is_missing_is_said_with_its_source(paper: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    estimate.estimate(paper, "table1")
+    printed = capsys.readouterr().out
+    assert "memory a rank:" in printed
+    assert "35% utilisation" in printed
+    for wanted in (
+        "vast.released: no data/drop/weights/vast",
+        "github.com/TXH-mercury/VAST",
+        "msrvtt videos: 0 of 10000",
+    ):
+        assert wanted in printed
+    with pytest.raises(UserError, match=r"scale paper cannot run here: missing .*vast\.released.*msrvtt videos"):
+        doctor.doctor(paper)
+
+
+def test_mini_and_smoke_have_estimates(capsys: pytest.CaptureFixture[str]) -> None:
+    for scale in ("mini", "smoke"):
+        assert estimate.rows(load(scale, ROOT), "table1")
+        states = {check.what: check.state for check in doctor.checks(load(scale, ROOT))}
+        assert states["ffmpeg"] == states["accelerators"] == "ok"
+
+
+def test_pins_and_files(tmp_path: Path) -> None:
+    pins = tmp_path / "requirements.txt"
+    pins.write_text("# pins\npytest==0.0.1\nno-such-package==1\n")
+    found = doctor.packages(pins)
+    assert found.state == "missing"
+    assert "pytest" in found.found
+    assert "no-such-package none instead of 1" in found.found
+    file = tmp_path / "a.pt"
+    file.write_bytes(b"x")
+    assert doctor._file(Weights(path=str(file)))[0] == "ok"
+    assert doctor._file(Weights(path=str(file), sha256="00"))[0] == "missing"
+    assert doctor._file(Weights(path=str(tmp_path / "b.pt")))[0] == "missing"
