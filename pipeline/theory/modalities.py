@@ -1,0 +1,189 @@
+"""M = 2 … 10 on real modalities: do the conflicts, the divergence and the gap grow with M, and does T→V suffer?
+
+Figure 1 of the paper is a drawing; this is its claim as a measurement. Picture and caption are always there, languages
+are added by random subsets; clips, steps, seeds, the query pair (T→V) and its gallery stay the same. Linear heads on
+frozen features by each objective; the test captions' concepts occur in no training. zeta and chi with the text as
+anchor at the objective's own temperature scale 0.07; `bound` is Corollary 2's with the measured mean cosine, `stated`
+over all pairs.
+
+Growth is judged in two ways: the paired difference between most and fewest modalities (pairs share a seed), and
+Spearman's correlation with M over all trainings of a method.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline import figures, paths
+from pipeline.digests import code_digest, digest
+from pipeline.errors import UserError
+from pipeline.estimates import estimate
+from pipeline.files import load_metadata, load_tensors, sha256, write_json
+from pipeline.geometry import SCORES, conflict, conflict_bound, holder_divergence, modality_gap, mrr, ranks, recall_at
+from pipeline.loop import batch_indices, fit, generator
+from pipeline.models.heads import Heads
+from pipeline.objectives import OBJECTIVES, parse
+from pipeline.settings import Settings
+
+TEMPERATURE = 0.07
+WIDE = 0.5
+BASE = ("text", "vision")
+MEASURES = {
+    "test/zeta": "ζ as printed",
+    "test/zeta_without_self": "ζ, k ≠ i",
+    "test/chi": "χ",
+    "test/holder": "Hölder divergence, width 0.07",
+    "test/gap": "mean gap",
+    "T2V/R1": "R@1 text → picture",
+}
+
+
+def modalities(settings: Settings) -> None:
+    """Train heads for each M, subset and method; write theory/modalities.json and figure1."""
+    options = settings.theory.modalities
+    source = paths.polyglot_features(settings)
+    if not source.is_file():
+        raise UserError(f"{source}: missing; run: python -m pipeline polyglot-features")
+    features, about = load_tensors(source), load_metadata(source)
+    languages = [name for name in about["modalities"] if name not in BASE]
+    if max(options.counts) > len(languages) + len(BASE) or min(options.counts) < len(BASE):
+        raise UserError(
+            f"params: theory.modalities.counts: {options.counts} must lie in 2 … {len(languages) + len(BASE)}"
+        )
+    stamp = [sha256(source), code_digest("pipeline.theory.modalities"), options.model_dump()]
+    trainings: list[dict[str, Any]] = []
+    for method in options.methods:
+        for count in options.counts:
+            for number in range(options.subsets):
+                names = [*BASE, *subset(languages, count - len(BASE), settings.seed + number)]
+                state = paths.state(settings, "modalities", method, digest([stamp, method, names, number]))
+                values = measured(
+                    train(settings, method, names, features, state, number), names, features, options.test
+                )
+                trainings.append({"method": method, "M": count, "seed": number, "modalities": names, "values": values})
+    keys = list(trainings[0]["values"])
+    records = [
+        {"method": method, "M": count, "measure": key}
+        | estimate(_values(trainings, method, count, key), options.subsets)
+        for method in options.methods
+        for key in keys
+        for count in options.counts
+    ]
+    write_json(
+        paths.theory(settings, "modalities"),
+        {
+            "records": records,
+            "growth": [growth(trainings, method, key) for method in options.methods for key in keys],
+            "trainings": trainings,
+            "notes": {
+                "real": about["real"],
+                "train_captions": len(about["captions"]["train"]),
+                "test_captions": min(len(about["captions"]["test"]), options.test),
+                "temperature": TEMPERATURE,
+                "intervals": "Student's 95 % over subsets of languages (each with its own seed)",
+                "query": "text to picture, the same clips for every M",
+            },
+        },
+    )
+    _figure(settings, records, about["real"])
+
+
+def subset(languages: list[str], count: int, seed: int) -> list[str]:
+    """`count` languages at random, in the order of all."""
+    chosen = torch.randperm(len(languages), generator=generator(seed, 7))[:count].tolist()
+    return [languages[at] for at in sorted(chosen)]
+
+
+def train(
+    settings: Settings, method: str, names: list[str], features: dict[str, Tensor], state: Path, seed: int
+) -> Heads:
+    """Heads of the modalities `names`, trained by the method as published."""
+    options, entry = settings.theory.modalities, settings.methods[method]
+    objective, how = OBJECTIVES[entry.objective], parse(entry.objective, entry.settings)
+    data = {name: features[f"{name}-train"] for name in names}
+    clips = len(data["text"])
+    size = min(options.optimisation.batch, clips)
+    # Widths in a fixed order: a modality's first weights do not depend on which others there are.
+    model = Heads({name: x.shape[1] for name, x in data.items()}, options.width, options.adapter, generator(seed))
+    model.raw_temperature.data.fill_(entry.temperature)
+    model.raw_temperature.requires_grad_(entry.learn_temperature)
+
+    def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = batch_indices(clips, size, seed, step)
+        embeddings, _ = model({name: x[rows] for name, x in data.items()}, False)
+        return objective(embeddings, {}, model.temperature, how)  # type: ignore[no-any-return]
+
+    optimisation = options.optimisation.model_copy(update={"batch": size})
+    fit(model, loss, optimisation, state=state, seed=seed, label=f"{method} M={len(names)} seed {seed}")
+    return model
+
+
+@torch.no_grad()
+def measured(model: Heads, names: list[str], features: dict[str, Tensor], limit: int) -> dict[str, float]:
+    """Conflicts, divergences, gap and retrieval of trained heads, on train and on unseen test concepts."""
+    found: dict[str, float] = {}
+    for split in ("train", "test"):
+        z = torch.stack(list(model({name: features[f"{name}-{split}"][:limit] for name in names}, False)[0].values()))
+        zeta, chi = conflict(z, 0, TEMPERATURE)
+        pairs = list(combinations(range(len(z)), 2))
+        cosine = sum(float((z[a] * z[b]).sum(-1).mean()) for a, b in pairs) / len(pairs)
+        found |= {
+            f"{split}/zeta": float(zeta.mean()),
+            f"{split}/zeta_without_self": float(conflict(z, 0, TEMPERATURE, exclude_self=True)[0].mean()),
+            f"{split}/chi": float(chi.mean()),
+            f"{split}/bound": float(conflict_bound(len(z), max(cosine, 0.0))),
+            f"{split}/mean_cosine": cosine,
+            f"{split}/cosine_text_vision": float((z[0] * z[1]).sum(-1).mean()),
+            f"{split}/holder": float(holder_divergence(z, TEMPERATURE)),
+            f"{split}/holder_wide": float(holder_divergence(z, WIDE)),
+            f"{split}/gap": sum(float(modality_gap(z[a], z[b])) for a, b in pairs) / len(pairs),
+            f"{split}/gap_text_vision": float(modality_gap(z[0], z[1])),
+        }
+    own = torch.arange(z.shape[1])
+    for direction, queries, items in (("T2V", z[0], z[1]), ("V2T", z[1], z[0])):
+        rank = ranks(queries, items[None], SCORES["cosine"], own).rank
+        found |= {f"{direction}/R1": recall_at(rank, 1), f"{direction}/MRR": mrr(rank)}
+    return found
+
+
+def growth(trainings: list[dict[str, Any]], method: str, key: str) -> dict[str, Any]:
+    """How a measure changes from the fewest to the most modalities, and its rank correlation with M."""
+    from scipy.stats import spearmanr
+
+    counts = sorted({one["M"] for one in trainings})
+    first, last = (_values(trainings, method, count, key) for count in (counts[0], counts[-1]))
+    change = estimate([b - a for a, b in zip(first, last, strict=True)], len(first))
+    chosen = [one for one in trainings if one["method"] == method]
+    values = [one["values"][key] for one in chosen]
+    rho = float(spearmanr([one["M"] for one in chosen], values).statistic) if len(set(values)) > 1 else 0.0
+    about = {"method": method, "measure": key, "from": counts[0], "to": counts[-1], "spearman": rho}
+    low, high = change["ci_low"], change["ci_high"]
+    verdict = "unclear" if low is None or low <= 0 <= high else ("grows" if change["value"] > 0 else "falls")
+    return about | change | {"verdict": verdict}
+
+
+def _values(trainings: list[dict[str, Any]], method: str, count: int, key: str) -> list[float]:
+    chosen = [one for one in trainings if one["method"] == method and one["M"] == count]
+    return [one["values"][key] for one in chosen]
+
+
+def _figure(settings: Settings, records: list[dict[str, Any]], real: bool) -> None:
+    figure, panels = figures.canvas(2, 3, width=3.6, height=2.8)
+    options = settings.theory.modalities
+    for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
+        for method, colour in zip(options.methods, figures.COLOURS, strict=False):
+            points = [row for row in records if row["method"] == method and row["measure"] == measure]
+            figures.curve(axes, options.counts, points, colour, method)
+            if measure == "test/chi":
+                bound = [row["value"] for row in records if row["method"] == method and row["measure"] == "test/bound"]
+                axes.plot(options.counts, bound, color=colour, linestyle=":", linewidth=1)
+        axes.set(title=title + (" (dotted: bound)" if measure == "test/chi" else ""), xlabel="modalities M")
+        axes.title.set_fontsize(9)
+    panels[0].legend(fontsize=7)
+    figure.suptitle("unseen concepts, " + ("real stamps" if real else "procedural stand-ins"), fontsize=9)
+    figures.save(settings, "figure1", figure)
