@@ -12,13 +12,13 @@ BLOCK = 256
 
 
 @torch.no_grad()
-def lower(model: Vast, split: Split) -> Tensor:
-    """Activations [C, L, width] of all captions after the frozen layers, bf16; equal captions are computed once."""
+def lower(model: Vast, split: Split, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Activations [C, L, width] of all captions after the frozen layers; equal captions are computed once."""
     rows = split.distinct()
     ids, lengths = split.ids[rows], split.lengths[rows]
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         parts = [
-            model.lower(block, length).to(torch.bfloat16)
+            model.lower(block, length).to(dtype)
             for block, length in zip(ids.split(BLOCK), lengths.split(BLOCK), strict=True)
         ]
     return torch.cat(parts)[split.number]

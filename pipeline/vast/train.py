@@ -28,7 +28,8 @@ def train(settings: Settings) -> None:
     started = time.monotonic()
     model, tokenizer = models.build(settings, data.shapes(settings))
     splits = [data.read(settings, corpus, "train", tokenizer) for corpus in settings.corpora]
-    lowers = [embed.lower(model, split) for split in splits]
+    dtype = torch.bfloat16 if settings.vast.optimisation.precision == "bf16" else torch.float32
+    lowers = [embed.lower(model, split, dtype) for split in splits]
     initialise(model, splits, lowers)
     validation = [data.read(settings, corpus, "val", tokenizer) for corpus in settings.corpora]
     step = Step(settings, model, tokenizer, splits, lowers)
