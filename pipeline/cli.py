@@ -143,6 +143,37 @@ def rank(run: RunName, seeds: Seeds, scale: Scale = None, threads: Threads = Non
 
 
 @app.command()
+def evaluate(
+    embeddings: Annotated[Path, typer.Option(help="safetensors; its format is pipeline.retrieval.gallery's")],
+    manifest: Annotated[Path, typer.Option(help="manifest of the corpus, e.g. data/mini/scenes/manifest.parquet")],
+    reference: Annotated[Path | None, typer.Option(help="a table to compare with, results/…/table1.json")] = None,
+    output: Annotated[Path | None, typer.Option(help="where the result goes as json")] = None,
+    name: Annotated[str, typer.Option(help="the row's name")] = "mine",
+) -> None:
+    """Evaluate anybody's embeddings under the protocol of Table 1."""
+    import_module("pipeline.retrieval.evaluate").evaluate(embeddings, manifest, reference, output, name)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="what to look for, e.g. 'a lion'")],
+    corpus: Corpus,
+    method: Annotated[str, typer.Option(help="a run of params/runs.yaml")] = "unialign",
+    score: Annotated[str, typer.Option(help="cosine, fused, volume or residual")] = "residual",
+    k: Annotated[int, typer.Option("-k", help="hits", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="the model's seed")] = 0,
+    output: Annotated[Path | None, typer.Option(help="contact sheet; default: results/<scale>/search/")] = None,
+    scale: Scale = None,
+    threads: Threads = None,
+) -> None:
+    """Search the test clips of a corpus by text: hits and a contact sheet."""
+    call(
+        "pipeline.retrieval.search.search", scale, query, corpus_of(scale, corpus), method, score, k, seed, output,
+        threads=threads,
+    )  # fmt: skip
+
+
+@app.command()
 def table1(scale: Scale = None) -> None:
     """Table 1 from stored ranks."""
     call("pipeline.reporting.table1.table1", scale)

@@ -130,6 +130,12 @@ def read_gallery(path: Path, manifest: Path, split: str = "test") -> Gallery:
     _check_tensors(path, split, text, clip, tensors, ids)
 
     captions = table["captions"]
+    given = set(ids)
+    # A text is named after the first clip of the manifest that carries it, whatever the order of the file.
+    names: dict[str, str] = {}
+    for clip_id, own in captions.items():
+        for number, caption in enumerate(own if clip_id in given else ()):
+            names.setdefault(caption, f"{clip_id}#{number}")
     seen: dict[str, int] = {}
     first: list[int] = []
     row: list[int] = []
@@ -145,7 +151,7 @@ def read_gallery(path: Path, manifest: Path, split: str = "test") -> Gallery:
         if caption not in seen:
             seen[caption] = len(first)
             first.append(index)
-            text_ids.append(f"{ids[owner]}#{number}")
+            text_ids.append(names[caption])
             hits.append([])
         row.append(seen[caption])
         if owner not in hits[seen[caption]]:

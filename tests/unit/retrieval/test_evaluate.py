@@ -1,0 +1,198 @@
+"""Anybody's embeddings: results, comparison with stored ranks, refusals in one line."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.geometry import unit
+from pipeline.reporting.table1 import table1
+from pipeline.retrieval import write_embeddings
+from pipeline.retrieval.evaluate import evaluate
+from pipeline.retrieval.rank import rank
+from tests.unit import retrieval_project as project
+
+RUNS = {"vast": 0.5, "vast-continued": 0.4, "infonce": 0.4, "gram": 0.4, "unialign": 0.3, "unialign-literal": 3.0}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(project.ROOT / "params", folder / "params")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        settings = project.settings(seeds=2)
+        project.write_project(settings, RUNS)
+        for run in RUNS:
+            rank(settings, run, list(range(settings.seeds(run))))
+        table1(settings)
+    return folder, settings
+
+
+@pytest.fixture
+def settings(made, monkeypatch):
+    monkeypatch.chdir(made[0])
+    return made[1]
+
+
+def write(path, settings, change=None, noise=0.3, **more):
+    """A good file, changed by `change(ids, text, items)`."""
+    z = project.features(24, noise, 0)
+    ids, text = [f"test{i}" for i in range(24)], z.pop("text")
+    ids, text, z = change(ids, text, z) if change else (ids, text, z)
+    write_embeddings(path, ids, text, z, manifest=paths.manifest(settings, "scenes"), **more)
+    return path
+
+
+def test_own_embeddings_evaluate_to_their_stored_ranks(settings, tmp_path, capsys):
+    manifest, table = paths.manifest(settings, "scenes"), paths.table(settings, "table1", "json")
+    own = paths.embeddings(settings, "unialign", 0, "scenes")
+    result = evaluate(own, manifest, table, tmp_path / "out.json")
+    # Both the two seeds' mean and this seed are known, so is their difference.
+    row = next(r for r in result["comparison"] if r["run"] == "unialign" and r["direction"] == "T2VA")
+    values = json.loads(table.read_text())["records"]
+    theirs = next(
+        r for r in values if r["section"] == "main" and r["run"] == "unialign" and r["column"] == "scenes.t2va"
+    )
+    mine = next(r for r in result["measures"] if (r["direction"], r["score"]) == ("T2VA", result["score"]))
+    assert result["score_chosen"] == "best validation MRR"
+    assert row["difference"] == pytest.approx(mine["R@1"] - theirs["value"])
+    literal = next(r for r in result["comparison"] if r["run"] == "unialign-literal" and r["direction"] == "T2VA")
+    assert literal["verdict"] == "better"
+    assert {r["score"] for r in result["measures"]} == {"cosine", "fused", "volume", "residual"}
+    assert result["geometry"]["hubness"]["T2VA cosine"]["largest"] >= 1
+    assert set(result["geometry"]["gap"]) == {"text-vision", "text-audio", "vision-audio"}
+    assert json.loads((tmp_path / "out.json").read_text())["n_evaluated"] == 24
+    assert "| mine | " in capsys.readouterr().out
+
+
+def test_order_of_the_file_does_not_matter(settings, tmp_path):
+    turned = torch.arange(24).flip(0)
+
+    def flip(ids, text, items):
+        return ids[::-1], text[turned], {name: z[turned] for name, z in items.items()}
+
+    manifest, table = paths.manifest(settings, "scenes"), paths.table(settings, "table1", "json")
+    results = [
+        evaluate(write(tmp_path / f"{n}.safetensors", settings, change), manifest, table)
+        for n, change in enumerate((None, flip))
+    ]
+    pick = [[(r["run"], r["direction"], round(r["difference"], 6)) for r in one["comparison"]] for one in results]
+    assert pick[0] == pick[1]
+
+
+def test_other_modalities_missing_ones_and_parts_of_a_split(settings, tmp_path):
+    def three(ids, text, items):
+        items["subtitle"] = unit(text + 0.1)
+        items["subtitle"][3] = 0  # this clip has none
+        return ids[:20], text[:20], {name: z[:20] for name, z in items.items()}
+
+    result = evaluate(write(tmp_path / "a.safetensors", settings, three), paths.manifest(settings, "scenes"))
+    assert (result["n_evaluated"], result["n_protocol"]) == (20, 24)
+    assert {r["direction"] for r in result["measures"]} == {
+        "T2VAS", "VAS2T", "T2V", "V2T", "T2A", "A2T", "T2S", "S2T"
+    }  # fmt: skip
+    with pytest.raises(UserError, match="no ranks of T2VAS by"):
+        evaluate(
+            tmp_path / "a.safetensors", paths.manifest(settings, "scenes"), paths.table(settings, "table1", "json")
+        )
+
+    def part(ids, text, items):
+        return ids[:20], text[:20], {name: z[:20] for name, z in items.items()}
+
+    with pytest.raises(UserError, match="embed the whole split"):
+        evaluate(
+            write(tmp_path / "b.safetensors", settings, part),
+            paths.manifest(settings, "scenes"),
+            paths.table(settings, "table1", "json"),
+        )
+
+
+def _strange(ids, text, items):
+    return ["ghost", *ids[1:]], text, items
+
+
+def _train(ids, text, items):
+    return ["train0", *ids[1:]], text, items
+
+
+def _nan(ids, text, items):
+    items["audio"][5, 2] = torch.nan
+    return ids, text, items
+
+
+def _twice(ids, text, items):
+    return [*ids[:-1], ids[0]], text, items
+
+
+def _empty(ids, text, items):
+    return [], text[:0], {name: z[:0] for name, z in items.items()}
+
+
+def _widths(ids, text, items):
+    items["audio"] = items["audio"][:, :8]
+    return ids, text, items
+
+
+def _zero_text(ids, text, items):
+    text[7] = 0
+    return ids, text, items
+
+
+def _too_many(ids, text, items):
+    return ids[:12], text, {name: z[:12] for name, z in items.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_strange, "clip 'ghost' is no usable clip of split 'test'"),
+        (_train, "clip 'train0' is no usable clip of split 'test'"),
+        (_nan, "test/audio row 5 (clip 'test5') is not finite"),
+        (_twice, "clip 'test0' appears twice"),
+        (_empty, "the gallery of split 'test' is empty"),
+        (_widths, "test/audio is 8 wide but test/text 16; one width for all"),
+        (_zero_text, "test/text row 7 is zero"),
+        (_too_many, "test/text_clip does not give each of 24 texts one of 12 clips"),
+    ],
+)
+def test_refusals(settings, tmp_path, change, message):
+    path = write(tmp_path / "mine.safetensors", settings, change)
+    with pytest.raises(UserError) as caught:
+        evaluate(path, paths.manifest(settings, "scenes"))
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_digest_and_files_that_are_none(settings, tmp_path):
+    path = write(tmp_path / "mine.safetensors", settings)
+    other = tmp_path / "scenes" / "manifest.parquet"
+    project.write_manifest(other, project.clip_rows(24, "test", 1))
+    with pytest.raises(UserError, match="made from another manifest than"):
+        evaluate(path, other)
+    z = project.features(24, 0.3, 0)
+    write_embeddings(path, [f"test{i}" for i in range(24)], z.pop("text"), z)
+    with pytest.raises(UserError, match="ranked on another manifest than"):
+        evaluate(path, other, paths.table(settings, "table1", "json"))
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    manifest = paths.manifest(settings, "scenes")
+    with pytest.raises(UserError, match=r"bad.safetensors: cannot be read as embeddings"):
+        evaluate(tmp_path / "bad.safetensors", manifest)
+    with pytest.raises(UserError, match=r"none.safetensors: missing"):
+        evaluate(tmp_path / "none.safetensors", manifest)
+    with pytest.raises(UserError, match="give a table's json"):
+        evaluate(path, manifest, tmp_path / "table.csv")
+
+
+def test_writer_checks_lengths(tmp_path):
+    with pytest.raises(ValueError, match="vision: 3 rows for 2 ids"):
+        write_embeddings(tmp_path / "a.safetensors", ["a", "b"], torch.ones(2, 4), {"vision": torch.ones(3, 4)})
+    with pytest.raises(ValueError, match="text_clip: 1 rows for 2 texts"):
+        write_embeddings(
+            tmp_path / "a.safetensors", ["a", "b"], torch.ones(2, 4), {"vision": torch.ones(2, 4)},
+            text_clip=torch.zeros(1),
+        )  # fmt: skip
