@@ -1,0 +1,89 @@
+"""Methods against how a caption's content is shared out between picture and sound: redundant, unique, synergistic.
+
+`scenes` is rendered in three forms with the same contents and splits (pipeline/corpora/scenes.py); each method trains
+on one form and is tested on it, by the score chosen on validation, with galleries of one size. The initial model and
+the towers were trained on the unique form alone, which may favour it: compare methods within a form. `joint_gain` is
+T→VA minus the better single pathway: what only both modalities together tell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline import figures, paths, tuples
+from pipeline.errors import UserError
+from pipeline.estimates import estimate
+from pipeline.files import write_json
+from pipeline.geometry import SCORES, mrr, ranks, recall_at
+from pipeline.settings import Settings
+
+TABLE = "sharing"
+#: Pathway → rows of the tuple that stand for the clip.
+PATHWAYS = {"T2VA": (1, 2), "T2V": (1,), "T2A": (2,)}
+
+
+def sharing(settings: Settings) -> None:
+    """Write theory/sharing.json and its figure from the embeddings of the table's runs, each on its own corpus."""
+    entry = settings.tables[TABLE]
+    gallery = min(settings.corpus(settings.run(run).corpora[0]).test for run in entry.runs)
+    records: list[dict[str, Any]] = []
+    for run in entry.runs:
+        corpora, seeds = settings.run(run).corpora, range(min(settings.seeds(run), entry.seeds))
+        if len(corpora) != 1:
+            raise UserError(f"params/runs.yaml: runs.{run}.corpora: a run of the table sharing has one corpus")
+        files = [paths.embeddings(settings, run, seed, corpora[0]) for seed in seeds]
+        score = chosen([tuples.read(file, "val") for file in files])
+        found = [measured(tuples.read(file, "test", gallery), score) for file in files]
+        form = str(settings.corpus(corpora[0]).options["sharing"])
+        about = {"run": run, "method": settings.run(run).method, "form": form, "score": score, "gallery": gallery}
+        for key in found[0]:
+            records.append(about | {"measure": key} | estimate([one[key] for one in found], len(found)))
+    for record in records:
+        record["rank"] = 1 + sum(
+            other["value"] > record["value"]
+            for other in records
+            if (other["form"], other["measure"]) == (record["form"], record["measure"])
+        )
+    notes = {"intervals": "Student's 95 % over seeds", "score": "chosen on validation by T2VA MRR", "unit": "share"}
+    write_json(paths.theory(settings, TABLE), {"records": records, "notes": notes})
+    _figure(settings, records)
+
+
+def chosen(validation: list[Tensor]) -> str:
+    """The score with the best MRR of T→VA on validation, mean over seeds."""
+    means = {name: sum(mrr(_ranks(z, PATHWAYS["T2VA"], name)) for z in validation) / len(validation) for name in SCORES}
+    return max(means, key=lambda name: means[name])
+
+
+def measured(z: Tensor, score: str) -> dict[str, float]:
+    """R@1 by pathway, MRR of the joint one, and what joining gains, of tuples `z [3, C, D]`."""
+    found = {f"{way}/R1": recall_at(_ranks(z, rows, score), 1) for way, rows in PATHWAYS.items()}
+    gain = found["T2VA/R1"] - max(found["T2V/R1"], found["T2A/R1"])
+    return found | {"T2VA/MRR": mrr(_ranks(z, PATHWAYS["T2VA"], score)), "joint_gain": gain}
+
+
+def _ranks(z: Tensor, rows: tuple[int, ...], score: str) -> Tensor:
+    return ranks(z[0], z[list(rows)], SCORES[score], torch.arange(z.shape[1])).rank
+
+
+def _figure(settings: Settings, records: list[dict[str, Any]]) -> None:
+    measures = {"T2VA/R1": "R@1 text → clip", "T2V/R1": "R@1 text → picture", "joint_gain": "gain of joining"}
+    forms = list(dict.fromkeys(record["form"] for record in records))
+    figure, panels = figures.canvas(1, len(measures), width=3.4)
+    for axes, (measure, title) in zip(panels, measures.items(), strict=True):
+        methods = dict.fromkeys(record["method"] for record in records)
+        for place, (method, colour) in enumerate(zip(methods, figures.COLOURS, strict=False)):
+            points = [r for r in records if r["method"] == method and r["measure"] == measure]
+            x = [forms.index(point["form"]) + 0.12 * (place - 1.5) for point in points]
+            for at, point in zip(x, points, strict=True):
+                if point["ci_low"] is not None:
+                    axes.plot([at, at], [point["ci_low"], point["ci_high"]], color=colour, linewidth=1.4)
+            axes.plot(x, [point["value"] for point in points], "o", color=colour, markersize=4, label=method)
+        axes.set_xticks(range(len(forms)), forms)
+        axes.set_title(title, fontsize=9)
+        axes.axhline(0, color="0.8", linewidth=0.8)
+    panels[0].legend(fontsize=7)
+    figures.save(settings, TABLE, figure)

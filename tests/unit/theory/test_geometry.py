@@ -1,0 +1,86 @@
+"""Geometry of stored embeddings, and methods against shared content, on made-up embeddings."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline import paths
+from pipeline.files import read_json, save_tensors
+from pipeline.geometry import unit
+from pipeline.settings import Settings, load
+from pipeline.theory.geometry import geometry, measures
+from pipeline.theory.sharing import chosen, measured, sharing
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    return load("smoke", tmp_path)
+
+
+def store(path: Path, noise: float, seed: int = 0, n: int = 12) -> None:
+    torch.manual_seed(seed)
+    tensors = {}
+    for split in ("val", "test"):
+        latent = unit(torch.randn(n, 8))
+        for name in ("text", "vision", "audio"):
+            tensors[f"{split}/{name}"] = unit(latent + noise * torch.randn(n, 8))
+        tensors[f"{split}/text_clip"] = torch.arange(n)
+    save_tensors(path, tensors)
+
+
+def test_measures_against_naive_ones() -> None:
+    torch.manual_seed(0)
+    z = unit(torch.randn(3, 10, 6, dtype=torch.float64))
+    found = measures(z)
+    gaps = [float((x.mean(0) - y.mean(0)).norm()) for x, y in combinations(z, 2)]
+    assert found["gap"] == pytest.approx(sum(gaps) / 3)
+    aligned = [(z[0] - z[n]).square().sum(-1).mean() for n in (1, 2)]
+    assert found["alignment"] == pytest.approx(float(sum(aligned)) / 2)
+    values = [float(torch.linalg.eigvalsh(z[:, i] @ z[:, i].T)[-1]) / 3 for i in range(10)]
+    assert found["collinearity"] == pytest.approx(sum(values) / 10)
+    assert measures(z[:1].expand(3, -1, -1))["gap"] == pytest.approx(0)
+
+
+def test_geometry_of_a_table(settings: Settings) -> None:
+    for number, run in enumerate(settings.tables["table4"].runs):
+        for corpus in settings.corpora:
+            store(paths.embeddings(settings, run, 0, corpus), 0.1 * (number + 1))
+    geometry(settings, "table4")
+    records = read_json(paths.theory(settings, "geometry/table4"))["records"]
+    alignments = [row["value"] for row in records if row["measure"] == "alignment" and row["corpus"] == "average"]
+    assert len(alignments) == len(settings.tables["table4"].runs)
+    assert alignments == sorted(alignments)
+    assert {"value", "sd", "n", "seeds", "ci_low", "ci_high"} <= records[0].keys()
+
+
+def test_sharing_ranks_methods_within_a_form(settings: Settings) -> None:
+    noise = {"infonce": 0.05, "gram": 1.0, "pmrl": 2.0, "unialign": 4.0}
+    for run in settings.tables["sharing"].runs:
+        row = settings.run(run)
+        store(paths.embeddings(settings, run, 0, row.corpora[0]), noise[row.method])
+    sharing(settings)
+    records = read_json(paths.theory(settings, "sharing"))["records"]
+    assert {record["form"] for record in records} == {"redundant", "unique", "synergistic"}
+    best = [record for record in records if record["measure"] == "T2VA/R1" and record["rank"] == 1]
+    assert {record["method"] for record in best} == {"infonce"}
+    assert paths.figure(settings, "sharing", "png").is_file()
+
+
+def test_joint_gain_counts_what_both_tell() -> None:
+    """Picture and sound each know half of the text; only their mean points at it."""
+    rows = torch.eye(8)
+    pairs = torch.cartesian_prod(torch.arange(4), torch.arange(4, 8))
+    vision, audio = rows[pairs[:, 0]], rows[pairs[:, 1]]
+    z = torch.stack([unit(vision + audio), vision, audio])
+    found = measured(z, chosen([z]))
+    assert found["T2VA/R1"] == 1.0
+    assert found["joint_gain"] > 0.5
