@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
-    """Write tensors as safetensors; each metadata value is stored as JSON."""
+    """Write tensors as safetensors; each metadata value is stored as JSON. Equal content makes equal files."""
     from safetensors.torch import save_file
 
     with atomic(path) as temporary:
@@ -56,6 +56,21 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
             temporary,
             metadata={key: json.dumps(value) for key, value in (metadata or {}).items()},
         )
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put a safetensors file's metadata in order: the library writes them in a random one, so that digests differ."""
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        if "__metadata__" not in header:
+            return
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(ordered) <= length:
+            stream.seek(8)
+            stream.write(ordered.ljust(length))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

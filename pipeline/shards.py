@@ -66,8 +66,8 @@ class Writer:
             frames = np.stack(self._frames) if self.ids else np.zeros((0, 1, 1, 1, 1, 3), np.uint8)
             audio = np.stack(self._audio) if self.ids else np.zeros((0, self.samples), np.int16)
             with atomic(self.path) as temporary:
-                metadata = {key: json.dumps(value) for key, value in index.items()}
-                save_file({"frames": frames, "audio": audio}, temporary, metadata=metadata)
+                # one entry: safetensors writes several in a random order, and equal shards must be equal files
+                save_file({"frames": frames, "audio": audio}, temporary, metadata={"index": json.dumps(index)})
         else:
             self._write_tar(index | {"shape": list(self._shape)})
 
@@ -153,7 +153,7 @@ def _raw_index(path: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, framework="np") as stream:
-        return {key: json.loads(value) for key, value in stream.metadata().items()}
+        return json.loads((stream.metadata() or {})["index"])
 
 
 def _tar_index(path: Path) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""Both storages of shards behind one reader."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.shards import Shard, Writer
+
+
+def made(path: Path, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    smooth = np.linspace(0, 200, 24)[None, None, None, :, None, None] + np.zeros((count, 3, 2, 24, 20, 3))
+    frames = (smooth + rng.integers(0, 40, (count, 3, 2, 1, 1, 3))).astype(np.uint8)
+    audio = rng.integers(-9000, 9000, (count, 800)).astype(np.int16)
+    writer = Writer(path, "d1", 16000, 800)
+    for row in range(count):
+        assert writer.add(f"clip-{row}", frames[row], audio[row]) == row
+    writer.close()
+    return frames, audio
+
+
+@pytest.mark.parametrize("name", ["s.safetensors", "s.tar"])
+def test_random_access(tmp_path: Path, name: str) -> None:
+    frames, audio = made(tmp_path / name)
+    shard = Shard(tmp_path / name)
+    assert shard.ids == [f"clip-{row}" for row in range(5)]
+    assert (shard.digest, shard.rate, len(shard)) == ("d1", 16000, 5)
+    rows = [4, 0, 0, 2]
+    loss = np.abs(shard.frames(rows).numpy().astype(int) - frames[rows])
+    assert loss.max() <= (0 if name.endswith("safetensors") else 12)  # JPEG at quality 95
+    assert (shard.audio(rows).numpy() == audio[rows]).all()  # FLAC loses nothing
+    assert shard.frames([1], [0]).shape == (1, 3, 1, 24, 20, 3)
+    assert (shard.frames([1], [1])[:, :, 0] == shard.frames([1])[:, :, 1]).all()
+    assert shard.frames().shape == frames.shape
+    assert shard.audio([]).shape == (0, 800)
+    assert shard.frames([]).shape == (0, 3, 2, 24, 20, 3)
+
+
+def test_the_archive_is_a_plain_tar(tmp_path: Path) -> None:
+    made(tmp_path / "s.tar", 2)
+    with tarfile.open(tmp_path / "s.tar", "r:") as tar:
+        names = tar.getnames()
+    assert names[0] == "index.json"
+    assert names[1:8] == [*(f"clip-0.{number:03d}.jpg" for number in range(6)), "clip-0.flac"]
+
+
+@pytest.mark.parametrize("name", ["s.safetensors", "s.tar"])
+def test_an_empty_shard(tmp_path: Path, name: str) -> None:
+    Writer(tmp_path / name, "d", 16000, 800).close()
+    assert Shard(tmp_path / name).ids == []
+
+
+@pytest.mark.parametrize("name", ["s.safetensors", "s.tar"])
+def test_the_same_clips_make_the_same_bytes(tmp_path: Path, name: str) -> None:
+    for folder in ("a", "b"):
+        made(tmp_path / folder / name, 2)
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "s.tar", "d", 16000, 800)
+    writer.add("a", np.zeros((1, 1, 8, 8, 3), np.uint8), np.zeros(800, np.int16))
+    with pytest.raises(ValueError, match="b: frames"):
+        writer.add("b", np.zeros((2, 1, 8, 8, 3), np.uint8), np.zeros(800, np.int16))
+    with pytest.raises(ValueError, match="b: 700 samples"):
+        writer.add("b", np.zeros((1, 1, 8, 8, 3), np.uint8), np.zeros(700, np.int16))
+
+
+def test_missing_and_foreign_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.tar: missing"):
+        Shard(tmp_path / "none.tar")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(__file__, "other")
+    with pytest.raises(UserError, match="not a shard"):
+        Shard(tmp_path / "x.tar")
