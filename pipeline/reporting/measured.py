@@ -28,6 +28,7 @@ MEASURES: dict[str, Callable[[Ranking], NDArray[np.float64]]] = {
     "R@1": lambda one: 100 * one.recall(1),
     "R@5": lambda one: 100 * one.recall(5),
     "R@10": lambda one: 100 * one.recall(10),
+    "R@50": lambda one: 100 * one.recall(50),
     "MRR": lambda one: 100 * one.reciprocal(),
 }
 
