@@ -72,7 +72,7 @@ def validate(table: DataFrame, source: Path) -> None:
         (usable & (table["row"] < 0), "is usable but has no row in a shard"),
         (~usable & (table["reason"] == ""), "is not usable but has no reason"),
         (table["captions"].map(len) == 0, "has no caption"),
-        (~(table["duration"] > 0), "has no duration"),
+        (usable & ~(table["duration"] > 0), "has no duration"),
     ):
         if flaw.any():
             raise UserError(f"{source}: clip '{table['clip_id'][flaw].iloc[0]}' {problem}; run its stage again")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from pipeline import paths
 from pipeline.corpora import annotations as public
-from pipeline.corpora import own, sources, vggsound_test
+from pipeline.corpora import own, sources, verify, vggsound_test
 from pipeline.corpora.annotations import Item
 from pipeline.corpora.clip import read_plan
 from pipeline.corpora.download import Outcome, Politeness, download
@@ -40,6 +40,7 @@ class Planned:
     split: str
     file: str = ""
     language: str = ""
+    sha256: str = ""
 
 
 def plan(settings: Settings, corpus: str) -> None:
@@ -73,6 +74,7 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
 
     A file is taken from the plan (own data), else from the drop folder, else by download if `options.download` is on.
     Outcomes of downloads are kept in `state/`, so that an interrupted shard continues and the gone are not asked again.
+    Each file is compared with its sha256 where one is given, and decoded once, so that a damaged one is a row.
     """
     table = read_plan(paths.plan(settings, corpus))
     table = table[table["shard"] == shard]
@@ -91,6 +93,7 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
         longest_pause=3 * float(options.get("pause", Politeness.pause)),
         cookies=str(options.get("cookies", "")),
     )
+    sums = {} if registry == "own" else verify.checksums(sources.DROP / registry / "SHA256SUMS")
     journal = Journal(paths.state(settings, "fetch", corpus, f"{shard}.jsonl"))
     folder = paths.media(settings, corpus)
     rows = []
@@ -99,7 +102,8 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
         target = folder / f"{name}.mp4"
         given = Path(recipe["file"]) if recipe["file"] else dropped.get(name)
         outcome = _bring(name, recipe, target, given, online, journal, politeness)
-        digest = sha256(target) if outcome.status == "ok" else ""
+        expected = recipe["sha256"] or (sums.get(given.name, "") if given else "")
+        outcome, digest = _checked(outcome, target, expected, settings.media.time_limit)
         rows.append({"clip_id": name, "sha256": digest, "status": outcome.status, "reason": outcome.reason})
     with atomic(paths.rendered(settings, corpus, shard)) as temporary:
         pandas.DataFrame(rows).to_parquet(temporary, index=False)
@@ -150,6 +154,17 @@ def _bring(
     outcome = download(recipe["url"], target, recipe["start"], recipe["end"], politeness)
     journal.add(name, outcome)
     return outcome
+
+
+def _checked(outcome: Outcome, target: Path, expected: str, seconds: float) -> tuple[Outcome, str]:
+    """The outcome after a look into the file, and the file's sha256."""
+    if outcome.status != "ok":
+        return outcome, ""
+    digest = sha256(target)
+    if expected and digest != expected:
+        return Outcome("decode_error", f"sha256 is {digest}, its source says {expected}"), ""
+    reason = verify.damage(target, seconds)
+    return (Outcome("decode_error", reason), "") if reason else (outcome, digest)
 
 
 def _place(given: Path, target: Path) -> Outcome:
@@ -230,7 +245,7 @@ def _own(settings: Settings, corpus: str) -> list[Planned]:
         for number, item in enumerate(sorted((i for i, s in drawn if s == "val"), key=_key(corpus))):
             splits[item.clip_id] = "test" if number < entry.test else "val"
         splits |= {name: "train" for name, split in splits.items() if not split}
-    return [Planned(clip.item, splits[clip.item.clip_id], str(clip.file), clip.language) for clip in clips]
+    return [Planned(clip.item, splits[clip.item.clip_id], str(clip.file), clip.language, clip.sha256) for clip in clips]
 
 
 def _key(corpus: str) -> Any:
@@ -246,7 +261,8 @@ def _split(corpus: str, items: Iterable[Item], val: int) -> list[tuple[Item, str
 
 def _row(one: Planned, shard: str, source: str, licence: str) -> dict[str, Any]:
     item = one.item
-    recipe = {"kind": "annotated", "url": item.url, "start": item.start, "end": item.end, "file": one.file}
+    recipe = {"kind": "annotated", "url": item.url, "start": item.start, "end": item.end}
+    recipe |= {"file": one.file, "sha256": one.sha256}
     return {
         "clip_id": item.clip_id,
         "split": one.split,

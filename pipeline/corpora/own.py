@@ -2,8 +2,8 @@
 
 In `params/corpora.yaml`: `mine: {kind: annotated, options: {annotations: own, csv: clips.csv, folder: videos}, …}` and
 sizes under `corpora:` of the scale. The csv has a header; columns `file` (below the folder) and `caption`, and if you
-like `split` (train, val, test; else the scale's sizes are drawn by SHA-256), `id`, `language`, `label`. Several lines
-with one file are several captions of it.
+like `split` (train, val, test; else the scale's sizes are drawn by SHA-256), `id`, `language`, `label`, `sha256`.
+Several lines with one file are several captions of it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Clip:
     item: Item
     file: Path
     language: str = ""
+    sha256: str = ""
 
 
 def read(table: Path, folder: Path) -> list[Clip]:
@@ -67,4 +68,4 @@ def _clip(where: str, row: dict[str, str | None], folder: Path) -> Clip:
     if not SAFE.fullmatch(name) or name.startswith("."):
         raise UserError(f"{where}: '{name}' may hold letters, digits and @ . _ - alone; give an id in the column 'id'")
     item = Item(name, (caption,), label=cells.get("label", ""), split=split)
-    return Clip(item, path, cells.get("language", ""))
+    return Clip(item, path, cells.get("language", ""), cells.get("sha256", "").lower())

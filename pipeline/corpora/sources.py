@@ -1,7 +1,8 @@
 """Where the paper's corpora come from: primary, archive or by hand; licence; sha256 where it is known to us.
 
 Everything that a user brings lies in `data/drop/<corpus>/`: annotation files in `annotations/`, videos in `media/`
-(any folder below it, any common ending, named by the clip's id). Nothing is fetched that a licence keeps behind a form.
+(any folder below it, any common ending, named by the clip's id), checksums, if you have them, in `SHA256SUMS`.
+Nothing is fetched that a licence keeps behind a form.
 """
 
 from __future__ import annotations

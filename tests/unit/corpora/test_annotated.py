@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,6 +36,7 @@ def settings(kind: str = "annotated", **corpora: dict[str, Any]) -> Settings:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(annotated.verify, "damage", lambda path, seconds: "")  # these files are no videos
     monkeypatch.setitem(annotations.COUNTS, ("msrvtt", "test"), (4,))
     folder = tmp_path / "data" / "drop" / "msrvtt" / "annotations"
     folder.mkdir(parents=True)
@@ -269,3 +271,22 @@ def test_own_data_with_splits(project: Path) -> None:
 def test_own_data_errors(project: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         planned(own_corpus(project, text, test=1), "mine")
+
+
+def test_checksums_of_the_source(project: Path) -> None:
+    s = settings(msrvtt={"test": 4})
+    planned(s)
+    drop(project, *(f"video{n}.mp4" for n in range(4)))
+    good = hashlib.sha256(b"video1.mp4").hexdigest()
+    (project / "data/drop/msrvtt/SHA256SUMS").write_text(f"{'0' * 64}  part/video0.mp4\n{good} *video1.mp4\n")
+    rows = fetched(s)
+    assert [rows[f"video{n}"][0] for n in range(4)] == ["decode_error", "ok", "ok", "ok"]
+    assert rows["video0"][1].endswith(f"its source says {'0' * 64}")
+
+
+def test_own_checksums(project: Path) -> None:
+    good = hashlib.sha256(b"1").hexdigest().upper()
+    text = f"file,caption,split,sha256\na b/0.mov,x,test,{'0' * 64}\na b/1.mov,y,test,{good}\n"
+    s = own_corpus(project, text, test=2)
+    planned(s, "mine")
+    assert [status for status, _ in fetched(s, corpus="mine").values()] == ["decode_error", "ok"]
