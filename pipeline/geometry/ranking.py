@@ -5,7 +5,7 @@ among the tied (seeded, a function of seed and query number alone), so that a co
 ties as wins or by storage order would flatter or punish it. Scores are computed in float64, so that block sizes
 (which change the order of summation by 1e-16) cannot move a rank.
 
-Several processes: with a process group each takes every n-th block of queries and the counts are added up, so that
+Several processes: with a process group each takes every n-th block of items and the counts are added up, so that
 every process returns the ranks that one alone would have found.
 """
 
@@ -17,10 +17,10 @@ from torch import Tensor
 from torch import distributed as dist
 
 from pipeline.geometry.precision import blocks
-from pipeline.geometry.scores import Score
+from pipeline.geometry.scores import Prepared, Score
 
 TOLERANCE = 1e-7
-BLOCK = 1024
+BLOCK = 512
 
 
 class Ranks(NamedTuple):
@@ -79,14 +79,16 @@ def _ranks(
     owner, target = (side.to(queries.device) for side in _pairs(correspondence, number, gallery))
     if both and len(alone := torch.bincount(target, minlength=gallery).eq(0).nonzero()):
         raise ValueError(f"item {int(alone[0])} answers no query")
-    queries, items = queries.double(), items.double()
+    if not isinstance(score, Prepared):
+        score = Prepared(lambda part: part, score)
     pairs = _pair_scores(queries, items, score, owner, target, block)
     rows = _Side(owner, pairs, number)
     columns = _Side(target, pairs, gallery)
     first, step = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
-    for row in blocks(number, block)[first::step]:
-        for column in blocks(gallery, block):
-            scores = score(queries[..., row, :], items[..., column, :])
+    for column in blocks(gallery, block)[first::step]:
+        prepared = score.prepare(items[..., column, :].double())
+        for row in blocks(number, block):
+            scores = score.apply(queries[..., row, :].double(), prepared)
             rows.count(scores, row, 1)
             if both:
                 columns.count(scores, column, 0)
@@ -137,13 +139,14 @@ def _pairs(correspondence: Correspondence, number: int, gallery: int) -> tuple[T
     return owner, target
 
 
-def _pair_scores(queries: Tensor, items: Tensor, score: Score, owner: Tensor, target: Tensor, block: int) -> Tensor:
+def _pair_scores(queries: Tensor, items: Tensor, score: Prepared, owner: Tensor, target: Tensor, block: int) -> Tensor:
     """Score of each correct pair; the blocks are those that hold them."""
     found = []
     for part in blocks(len(owner), block):
         who, row = owner[part].unique(return_inverse=True)
         what, column = target[part].unique(return_inverse=True)
-        found.append(score(queries[..., who, :], items[..., what, :])[row, column])
+        prepared = score.prepare(items[..., what, :].double())
+        found.append(score.apply(queries[..., who, :].double(), prepared)[row, column])
     pairs = torch.cat(found)
     if not bool(torch.isfinite(queries).all() & torch.isfinite(items).all() & torch.isfinite(pairs).all()):
         raise ValueError("a score is not a number: check the embeddings for non-finite values")

@@ -20,8 +20,11 @@ def pairwise_residual(queries: Tensor, items: Tensor) -> Tensor:
     `queries [N, D]`, `items [K, N', D] -> [N, N']` in [0, 1]; a zero query has residual 1 with everything.
     """
     check_pairs(queries, items)
-    queries = full(queries)
-    basis, _ = directions(items)
+    return residual_to_span(full(queries), directions(items)[0])
+
+
+def residual_to_span(queries: Tensor, basis: Tensor) -> Tensor:
+    """The same from orthonormal directions of the items, `basis [K, N', D]` (`volume.directions`)."""
     lengths = queries.square().sum(-1, keepdim=True)
     rest = squared_distance_from_span(queries, basis)
     return torch.where(lengths > 0, rest / torch.where(lengths > 0, lengths, 1.0), 1.0)

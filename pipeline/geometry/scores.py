@@ -7,37 +7,67 @@ Volume and residual ignore signs. Queries that are tuples and items that are tex
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.geometry.precision import full, unit
-from pipeline.geometry.residual import pairwise_residual
-from pipeline.geometry.volume import directions, root, squared_distance_from_span
+from pipeline.geometry.residual import residual_to_span
+from pipeline.geometry.volume import check_pairs, directions, root, squared_distance_from_span
 
 Score = Callable[[Tensor, Tensor], Tensor]
 VOLUME_COSINE = 1.0 - 1e-14  # |cos| above this: an item's volume is 0
 
 
-def cosine_score(texts: Tensor, items: Tensor) -> Tensor:
-    """Cosine of the text with the normalised mean of the item's unit vectors."""
-    return unit(texts) @ unit(unit(items).sum(0)).mT
+@dataclass(frozen=True)
+class Prepared:
+    """A score whose work on the items alone is done once for many blocks of texts: `apply(texts, prepare(items))`."""
+
+    prepare: Callable[[Tensor], Any]
+    apply: Callable[[Tensor, Any], Tensor]
+
+    def __call__(self, texts: Tensor, items: Tensor) -> Tensor:
+        """Scores `[n, n']`; ValueError if the shapes do not fit."""
+        check_pairs(texts, items)
+        return self.apply(texts, self.prepare(items))
 
 
-def volume_score(texts: Tensor, items: Tensor) -> Tensor:
-    """-sqrt(det G(text, item)) by the item's orthogonal directions: one product and one pass a modality.
+def _mean_direction(items: Tensor) -> Tensor:
+    return unit(unit(items).sum(0))
 
-    Nearly dependent items keep their small volumes (in float64 down to 1e-7), unlike in `residual`.
-    """
-    texts = full(texts)
+
+def _cosine(texts: Tensor, mean: Tensor) -> Tensor:
+    return unit(texts) @ mean.mT
+
+
+def _basis_and_volume(items: Tensor) -> tuple[Tensor, Tensor]:
     basis, height = directions(items, VOLUME_COSINE)
-    own = torch.where((items == 0).all(-1), 1.0, height).prod(0)
+    return basis, torch.where((items == 0).all(-1), 1.0, height).prod(0)
+
+
+def _volume(texts: Tensor, prepared: tuple[Tensor, Tensor]) -> Tensor:
+    basis, own = prepared
+    texts = full(texts)
     return root(squared_distance_from_span(texts, basis), texts.square().sum(-1, keepdim=True)) * -own
 
 
-def residual_score(texts: Tensor, items: Tensor) -> Tensor:
-    """-(1 - |Q^T t|^2) of unit texts."""
-    return -pairwise_residual(texts, items)
+def _basis(items: Tensor) -> Tensor:
+    return directions(items)[0]
+
+
+def _residual(texts: Tensor, basis: Tensor) -> Tensor:
+    return -residual_to_span(full(texts), basis)
+
+
+#: Cosine of the text with the normalised mean of the item's unit vectors.
+cosine_score = Prepared(_mean_direction, _cosine)
+#: -sqrt(det G(text, item)) by the item's orthogonal directions: one product and one pass a modality. Nearly dependent
+#: items keep their small volumes (in float64 down to 1e-7), unlike in `residual`.
+volume_score = Prepared(_basis_and_volume, _volume)
+#: -(1 - |Q^T t|^2) of unit texts.
+residual_score = Prepared(_basis, _residual)
 
 
 def flipped(score: Score) -> Score:
