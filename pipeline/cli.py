@@ -24,13 +24,28 @@ Threads = Annotated[int | None, typer.Option(help="CPU threads; default: the set
 Corpus = Annotated[str, typer.Option(help="a corpus of the scale, e.g. scenes")]
 Shard = Annotated[str, typer.Option(help="a shard of the corpus, e.g. train-0")]
 RunName = Annotated[str, typer.Option(help="a run of params/runs.yaml, e.g. gram")]
+RunNames = Annotated[str, typer.Option("--run", help="runs of params/runs.yaml, separated by commas: gram,unialign")]
+TableName = Annotated[str, typer.Option(help="a table of params/runs.yaml, e.g. readings")]
+Probe = Annotated[str | None, typer.Option(help="only this corpus or probe, e.g. scenes-redundant")]
 Seeds = Annotated[str, typer.Option(help="seeds, separated by commas: 0,1,2")]
 Modality = Annotated[str, typer.Option(help="vision or audio")]
 
 
-def call(function: str, scale: str | None, *arguments: Any, threads: int | None = None, **options: Any) -> None:
-    """Load the settings of `scale`, limit the threads and call `module.function(settings, *arguments)`."""
+def call(
+    function: str,
+    scale: str | None,
+    *arguments: Any,
+    threads: int | None = None,
+    only: str | None = None,
+    **options: Any,
+) -> None:
+    """Load the settings of `scale`, limit the threads and call `module.function(settings, *arguments)`.
+
+    `only` shows the function that corpus or probe as the only one.
+    """
     settings = load(scale)
+    if only is not None:
+        settings = settings.only(corpus_of(scale, only))
     # Read by OpenMP when torch is first imported, hence before the stage's module.
     os.environ["OMP_NUM_THREADS"] = str(threads or settings.threads)
     module, name = function.rsplit(".", 1)
@@ -38,11 +53,24 @@ def call(function: str, scale: str | None, *arguments: Any, threads: int | None 
 
 
 def corpus_of(scale: str | None, corpus: str) -> str:
-    """`corpus` if the scale has it; a UserError names those it has."""
-    known = load(scale).corpora
+    """`corpus` if the scale has it (or a probe of that name); a UserError names those it has."""
+    known = [*load(scale).corpora, *load(scale).probes]
     if corpus not in known:
         raise UserError(f"--corpus {corpus}: scale {load(scale).scale} has {', '.join(known)}")
     return corpus
+
+
+def table_of(scale: str | None, table: str) -> str:
+    """`table` if params/runs.yaml has it; a UserError names those it has."""
+    known = load(scale).tables
+    if table not in known:
+        raise UserError(f"--table {table}: params/runs.yaml has {', '.join(known)}")
+    return table
+
+
+def probe(scale: str | None, corpus: str) -> str | None:
+    """`corpus` if it is a probe: the stages that make it see it alone."""
+    return corpus if corpus in load(scale).probes else None
 
 
 def numbers(text: str) -> list[int]:
@@ -64,25 +92,25 @@ def fetch(
 @app.command()
 def plan(corpus: Corpus, scale: Scale = None) -> None:
     """Plan a corpus: one row a clip, splits, captions, what is to be rendered or downloaded."""
-    call("pipeline.corpora.plan.plan", scale, corpus_of(scale, corpus))
+    call("pipeline.corpora.plan.plan", scale, corpus_of(scale, corpus), only=probe(scale, corpus))
 
 
 @app.command()
 def render(corpus: Corpus, shard: Shard, scale: Scale = None) -> None:
     """Render (or download) the clips of a shard."""
-    call("pipeline.corpora.render.render", scale, corpus_of(scale, corpus), shard, threads=1)
+    call("pipeline.corpora.render.render", scale, corpus_of(scale, corpus), shard, threads=1, only=probe(scale, corpus))
 
 
 @app.command()
 def decode(corpus: Corpus, shard: Shard, scale: Scale = None) -> None:
     """Decode the clips of a shard to frames and waveforms."""
-    call("pipeline.media.decode.decode", scale, corpus_of(scale, corpus), shard, threads=1)
+    call("pipeline.media.decode.decode", scale, corpus_of(scale, corpus), shard, threads=1, only=probe(scale, corpus))
 
 
 @app.command()
 def manifest(corpus: Corpus, scale: Scale = None) -> None:
     """Merge the outcomes of a corpus into its manifest and check the coverage."""
-    call("pipeline.corpora.merge.merge", scale, corpus_of(scale, corpus))
+    call("pipeline.corpora.merge.merge", scale, corpus_of(scale, corpus), only=probe(scale, corpus))
 
 
 @app.command()
@@ -97,7 +125,10 @@ def tower(modality: Modality, scale: Scale = None, threads: Threads = None) -> N
 @app.command()
 def features(modality: Modality, corpus: Corpus, scale: Scale = None, threads: Threads = None) -> None:
     """Outputs of a frozen tower on a corpus."""
-    call("pipeline.features.extract.extract", scale, modality, corpus_of(scale, corpus), threads=threads)
+    call(
+        "pipeline.features.extract.extract", scale, modality, corpus_of(scale, corpus), threads=threads,
+        only=probe(scale, corpus),
+    )  # fmt: skip
 
 
 @app.command()
@@ -107,9 +138,9 @@ def vast(scale: Scale = None, threads: Threads = None) -> None:
 
 
 @app.command()
-def pool(scale: Scale = None, threads: Threads = None) -> None:
-    """Pooled features of all corpora by the initial model."""
-    call("pipeline.vast.pool.pool", scale, threads=threads)
+def pool(corpus: Probe = None, scale: Scale = None, threads: Threads = None) -> None:
+    """Pooled features of all corpora by the initial model, or of one corpus or probe."""
+    call("pipeline.vast.pool.pool", scale, threads=threads, only=corpus)
 
 
 @app.command()
@@ -125,21 +156,24 @@ def match(corpus: Corpus, scale: Scale = None, threads: Threads = None) -> None:
 
 
 @app.command()
-def train(run: RunName, seeds: Seeds, scale: Scale = None, threads: Threads = None) -> None:
-    """Train a run from the initial model, all given seeds in turn."""
-    call("pipeline.training.train.train", scale, run, numbers(seeds), threads=threads)
+def train(run: RunNames, seeds: Seeds, scale: Scale = None, threads: Threads = None) -> None:
+    """Train runs from the initial model, all given seeds in turn."""
+    for name in run.split(","):
+        call("pipeline.training.train.train", scale, name, numbers(seeds), threads=threads)
 
 
 @app.command()
-def embed(run: RunName, seeds: Seeds, scale: Scale = None, threads: Threads = None) -> None:
-    """Embeddings of all corpora by a run."""
-    call("pipeline.embeddings.embed.embed", scale, run, numbers(seeds), threads=threads)
+def embed(run: RunNames, seeds: Seeds, corpus: Probe = None, scale: Scale = None, threads: Threads = None) -> None:
+    """Embeddings of all corpora (or of one, or of a probe) by runs."""
+    for name in run.split(","):
+        call("pipeline.embeddings.embed.embed", scale, name, numbers(seeds), threads=threads, only=corpus)
 
 
 @app.command()
-def rank(run: RunName, seeds: Seeds, scale: Scale = None, threads: Threads = None) -> None:
+def rank(run: RunNames, seeds: Seeds, scale: Scale = None, threads: Threads = None) -> None:
     """Ranks of the truth of each query, by score and direction."""
-    call("pipeline.retrieval.rank.rank", scale, run, numbers(seeds), threads=threads)
+    for name in run.split(","):
+        call("pipeline.retrieval.rank.rank", scale, name, numbers(seeds), threads=threads)
 
 
 @app.command()
@@ -177,6 +211,76 @@ def search(
 def table1(scale: Scale = None) -> None:
     """Table 1 from stored ranks."""
     call("pipeline.reporting.table1.table1", scale)
+
+
+@app.command()
+def retrieval_table(table: TableName, scale: Scale = None) -> None:
+    """A table of runs in the shape of Table 1, from stored ranks."""
+    call("pipeline.reporting.table1.table1", scale, table_of(scale, table))
+
+
+@app.command()
+def sweep(table: TableName, scale: Scale = None) -> None:
+    """The table of a sweep, from stored ranks and its geometry."""
+    call("pipeline.reporting.sweep.sweep", scale, table_of(scale, table))
+
+
+@app.command()
+def geometry(table: TableName, scale: Scale = None, threads: Threads = None) -> None:
+    """Gaps, divergences and spread of the embeddings of a table's runs."""
+    call("pipeline.theory.geometry.geometry", scale, table_of(scale, table), threads=threads)
+
+
+@app.command()
+def tune(
+    method: Annotated[str, typer.Option(help="a method of params/spaces.yaml")],
+    scale: Scale = None,
+    threads: Threads = None,
+) -> None:
+    """Search a method's space on validation; all trials, the curve, the winner."""
+    call("pipeline.training.tune.tune", scale, method, threads=threads)
+
+
+@app.command()
+def trace(run: RunName, scale: Scale = None, threads: Threads = None) -> None:
+    """Follow a run's conflicts and collapse through its training."""
+    call("pipeline.training.trace.trace", scale, run, threads=threads)
+
+
+@app.command()
+def conflicts(scale: Scale = None) -> None:
+    """Conflicts and collapse of the traced runs, with figures."""
+    call("pipeline.theory.conflicts.conflicts", scale)
+
+
+@app.command()
+def corollaries(scale: Scale = None, threads: Threads = None) -> None:
+    """Corollaries 1 and 2, simulated and on trained embeddings."""
+    call("pipeline.theory.corollaries.corollaries", scale, threads=threads)
+
+
+@app.command()
+def polyglot(scale: Scale = None) -> None:
+    """Picture, caption and speech in eight languages of the stamps that have them all."""
+    call("pipeline.corpora.polyglot.polyglot", scale)
+
+
+@app.command()
+def polyglot_features(scale: Scale = None, threads: Threads = None) -> None:
+    """Frozen features of the same."""
+    call("pipeline.features.polyglot.polyglot", scale, threads=threads)
+
+
+@app.command()
+def modalities(scale: Scale = None, threads: Threads = None) -> None:
+    """Figure 1 with evidence: conflicts, divergence, gap and R@1 against the number of modalities."""
+    call("pipeline.theory.modalities.modalities", scale, threads=threads)
+
+
+@app.command()
+def sharing(scale: Scale = None, threads: Threads = None) -> None:
+    """Methods against redundant, unique and synergistic content."""
+    call("pipeline.theory.sharing.sharing", scale, threads=threads)
 
 
 @app.command()

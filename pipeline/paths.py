@@ -27,7 +27,7 @@ def media(settings: Settings, corpus: str) -> Path:
 
 def shards(settings: Settings, corpus: str) -> list[str]:
     """Names of a corpus's shards, `<split>-<number>`, in the order of the plan."""
-    entry = settings.corpora[corpus]
+    entry = settings.corpus(corpus)
     return [f"{split}-{number}" for split in SPLITS for number in range(entry.shards.get(split, 0))]  # type: ignore[call-overload]
 
 

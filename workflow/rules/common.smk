@@ -86,10 +86,11 @@ def model_files(table):
 
 def per_corpus(path, table):
     """`path(settings, run, seed, corpus)` of all that a table needs."""
+    entry = SETTINGS.tables[table]
     return [
         path(SETTINGS, run, seed, corpus)
-        for run in SETTINGS.tables[table].runs
-        for seed in seeds_of(run)
+        for run in entry.runs
+        for seed in seeds_of(run)[: entry.seeds]
         for corpus in CORPORA
     ]
 
@@ -122,3 +123,45 @@ def seed_groups(runs):
 
 def listed(seeds):
     return ",".join(map(str, seeds))
+
+
+#: Tables of sweeps, and those in Table 1's shape beside Table 1 itself.
+SWEEPS = [
+    "table2",
+    "table4",
+    "table5",
+    "readings",
+    "dose",
+    "weights",
+    "anchors",
+    "gaps",
+]
+RETRIEVAL_TABLES = ["table1_all", "table1_tuned"]
+#: Runs that are each trained and tested on one form of `scenes` alone.
+SHARING = SETTINGS.tables["sharing"].runs if SETTINGS.probes else []
+#: Runs that share a job with others: all but Table 1's, where trainings are short.
+BATCHED = [
+    run
+    for run in dict.fromkeys(run for t in SETTINGS.tables.values() for run in t.runs)
+    if SETTINGS.training.runs_per_job > 1 and run not in SETTINGS.tables["table1"].runs
+]
+SINGLE = [run for run in SETTINGS.runs if run not in {*BATCHED, *SHARING}]
+
+
+def batches(runs):
+    """Jobs that serve several runs: [(name, runs, seeds)], grouped by the first table that lists them."""
+    size = SETTINGS.training.runs_per_job
+    groups = {}
+    for run in runs:
+        home = next(name for name, t in SETTINGS.tables.items() if run in t.runs)
+        corpora = SETTINGS.run(run).corpora
+        groups.setdefault((home, len(seeds_of(run)), tuple(corpora)), []).append(run)
+    return [
+        (
+            "-".join([home, *corpora, str(start // size)]),
+            members[start : start + size],
+            range(count),
+        )
+        for (home, count, corpora), members in groups.items()
+        for start in range(0, len(members), size)
+    ]

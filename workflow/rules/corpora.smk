@@ -4,7 +4,7 @@ FETCHED = "downloads/tuxpaint-stamps/index.json"
 
 def sources(wildcards):
     """What a corpus is planned from."""
-    kind = SETTINGS.corpora[wildcards.corpus].kind
+    kind = SETTINGS.corpus(wildcards.corpus).kind
     return ancient(FETCHED) if kind in ("stamps", "stories", "sounds") else []
 
 
@@ -38,7 +38,7 @@ rule plan:
     params:
         code=code_digest("pipeline.corpora.plan"),
         settings=lambda wildcards: digest(
-            [SETTINGS.corpora[wildcards.corpus].model_dump(), SETTINGS.seed]
+            [SETTINGS.corpus(wildcards.corpus).model_dump(), SETTINGS.seed]
         ),
     shell:
         stage("plan --corpus {wildcards.corpus}")

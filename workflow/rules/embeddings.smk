@@ -1,5 +1,5 @@
 # Embeddings of all corpora by a run.
-for name, runs, seeds in seed_groups(list(SETTINGS.runs)):
+for name, runs, seeds in seed_groups(SINGLE):
 
     rule:
         name:

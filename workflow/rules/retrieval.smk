@@ -1,5 +1,5 @@
 # Retrieval: ranks of the truth of each query, by score and direction.
-for name, runs, seeds in seed_groups(list(SETTINGS.runs)):
+for name, runs, seeds in seed_groups(SINGLE):
 
     rule:
         name:

@@ -1,25 +1,28 @@
 # Training of the runs from the initial model; a job may serve several seeds.
-def run_settings(wildcards):
+def run_digest(run):
     """Digest of what a run's training depends on."""
-    run = SETTINGS.run(wildcards.run)
-    method = SETTINGS.methods[run.method]
+    row = SETTINGS.run(run)
+    method = SETTINGS.methods[row.method]
     return digest(
-        [run.model_dump(), method.model_dump(), SETTINGS.training.model_dump()]
+        [row.model_dump(), method.model_dump(), SETTINGS.training.model_dump()]
     )
 
 
-def run_pooled(wildcards):
-    return pooled_files(SETTINGS.train_corpora(wildcards.run))
+def run_inputs(run):
+    """What a run is trained from beside the initial model; a tuned one from its method's winner too."""
+    row = SETTINGS.run(run)
+    chosen = [paths.tuning(SETTINGS, row.method)] if row.tuned else []
+    return pooled_files(SETTINGS.train_corpora(run)) + chosen
 
 
-for name, runs, seeds in seed_groups([run for run in SETTINGS.runs if run != "vast"]):
+for name, runs, seeds in seed_groups([run for run in SINGLE if run != "vast"]):
 
     rule:
         name:
             f"train_{name}"
         input:
             VAST / "weights.safetensors",
-            run_pooled,
+            lambda wildcards: run_inputs(wildcards.run),
         output:
             expand(
                 paths.model(SETTINGS, "{{run}}", "{seed}") / "{file}",
@@ -39,6 +42,6 @@ for name, runs, seeds in seed_groups([run for run in SETTINGS.runs if run != "va
         params:
             seeds=listed(seeds),
             code=code_digest("pipeline.training.train"),
-            settings=run_settings,
+            settings=lambda wildcards: run_digest(wildcards.run),
         shell:
             stage("train --run {wildcards.run} --seeds {params.seeds} --threads 1")

@@ -1,0 +1,222 @@
+# Theory: corollaries, conflicts in training, growth with M on real modalities, shared content.
+STAMPS = any(entry.kind == "stamps" for entry in SETTINGS.corpora.values())
+THEORY = ["corollaries", "conflicts", "modalities"] + (["sharing"] if SHARING else [])
+OPTIONS = SETTINGS.theory
+
+
+def theory_figures(*names):
+    return [
+        paths.figure(SETTINGS, name, kind) for name in names for kind in ("png", "svg")
+    ]
+
+
+rule corollaries:
+    input:
+        [
+            paths.embeddings(SETTINGS, run, seed, corpus)
+            for run in OPTIONS.trace
+            for seed in seeds_of(run)
+            for corpus in CORPORA
+        ],
+    output:
+        paths.theory(SETTINGS, "corollaries"),
+        report(theory_figures("corollary1", "corollary2"), category="Theory"),
+    log:
+        log_of("theory/corollaries"),
+    benchmark:
+        benchmark_of("theory/corollaries")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.theory.corollaries"),
+        settings=digest(OPTIONS),
+    shell:
+        stage("corollaries --threads 1")
+
+
+rule trace:
+    input:
+        VAST / "weights.safetensors",
+        lambda wildcards: run_inputs(wildcards.run),
+    output:
+        paths.trace(SETTINGS, "{run}"),
+    log:
+        log_of("trace/{run}"),
+    benchmark:
+        benchmark_of("trace/{run}")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.training.trace"),
+        settings=lambda wildcards: digest([run_digest(wildcards.run), OPTIONS]),
+    shell:
+        stage("trace --run {wildcards.run} --threads 1")
+
+
+rule conflicts:
+    input:
+        expand(paths.trace(SETTINGS, "{run}"), run=OPTIONS.trace),
+    output:
+        paths.theory(SETTINGS, "conflicts"),
+        report(theory_figures("conflicts", "collapse"), category="Theory"),
+    log:
+        log_of("theory/conflicts"),
+    benchmark:
+        benchmark_of("theory/conflicts")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.theory.conflicts"),
+    shell:
+        stage("conflicts")
+
+
+rule polyglot:
+    input:
+        ancient(FETCHED) if STAMPS else [],
+    output:
+        paths.polyglot(SETTINGS),
+    log:
+        log_of("polyglot"),
+    benchmark:
+        benchmark_of("polyglot")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.corpora.polyglot"),
+        settings=digest([SETTINGS.media, SETTINGS.seed]),
+    shell:
+        stage("polyglot")
+
+
+rule polyglot_features:
+    input:
+        paths.polyglot(SETTINGS),
+        paths.tower_weights(SETTINGS, "vision"),
+        paths.tower_weights(SETTINGS, "audio"),
+    output:
+        paths.polyglot_features(SETTINGS),
+    log:
+        log_of("features/polyglot"),
+    benchmark:
+        benchmark_of("features/polyglot")
+    conda:
+        ENVIRONMENT
+    threads: SETTINGS.threads
+    params:
+        code=code_digest("pipeline.features.polyglot"),
+        settings=digest([SETTINGS.vast.text, SETTINGS.audio_candidates]),
+    shell:
+        stage("polyglot-features")
+
+
+rule modalities:
+    input:
+        paths.polyglot_features(SETTINGS),
+    output:
+        paths.theory(SETTINGS, "modalities"),
+        report(theory_figures("figure1"), category="Theory"),
+    log:
+        log_of("theory/modalities"),
+    benchmark:
+        benchmark_of("theory/modalities")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.theory.modalities"),
+        settings=digest(
+            [
+                OPTIONS,
+                {
+                    m: SETTINGS.methods[m].model_dump()
+                    for m in OPTIONS.modalities.methods
+                },
+            ]
+        ),
+    shell:
+        stage("modalities --threads 1")
+
+
+rule pool_probe:
+    input:
+        VAST / "weights.safetensors",
+        paths.manifest(SETTINGS, "{corpus}"),
+        paths.features(SETTINGS, "vision", "{corpus}"),
+        paths.features(SETTINGS, "audio", "{corpus}"),
+    output:
+        paths.pooled(SETTINGS, "{corpus}"),
+    log:
+        log_of("pool/{corpus}"),
+    benchmark:
+        benchmark_of("pool/{corpus}")
+    wildcard_constraints:
+        corpus="|".join(SETTINGS.probes) or "none",
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.vast.pool"),
+    shell:
+        stage("pool --corpus {wildcards.corpus} --threads 1")
+
+
+for corpus in dict.fromkeys(SETTINGS.run(run).corpora[0] for run in SHARING):
+
+    rule:
+        name:
+            f"embed_sharing_{corpus}"
+        input:
+            [
+                paths.model(SETTINGS, run, seed) / "weights.safetensors"
+                for run in SHARING
+                if SETTINGS.run(run).corpora == [corpus]
+                for seed in seeds_of(run)
+            ],
+            paths.pooled(SETTINGS, corpus),
+            paths.manifest(SETTINGS, corpus),
+        output:
+            [
+                paths.embeddings(SETTINGS, run, seed, corpus)
+                for run in SHARING
+                if SETTINGS.run(run).corpora == [corpus]
+                for seed in seeds_of(run)
+            ],
+        log:
+            log_of(f"embed/sharing/{corpus}"),
+        benchmark:
+            benchmark_of(f"embed/sharing/{corpus}")
+        conda:
+            ENVIRONMENT
+        params:
+            runs=listed(
+                [run for run in SHARING if SETTINGS.run(run).corpora == [corpus]]
+            ),
+            seeds=listed(range(SETTINGS.tables["sharing"].seeds)),
+            corpus=corpus,
+            code=code_digest("pipeline.embeddings.embed"),
+        shell:
+            stage(
+                "embed --run {params.runs} --seeds {params.seeds} --corpus {params.corpus} --threads 1"
+            )
+
+
+rule sharing:
+    input:
+        [
+            paths.embeddings(SETTINGS, run, seed, SETTINGS.run(run).corpora[0])
+            for run in SHARING
+            for seed in seeds_of(run)
+        ],
+    output:
+        paths.theory(SETTINGS, "sharing"),
+        report(theory_figures("sharing"), category="Theory"),
+    log:
+        log_of("theory/sharing"),
+    benchmark:
+        benchmark_of("theory/sharing")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.theory.sharing"),
+        table=digest(SETTINGS.tables["sharing"]),
+    shell:
+        stage("sharing --threads 1")

@@ -1,0 +1,30 @@
+# Tuning: the same number of trials for every method, on validation alone.
+rule tune_method:
+    input:
+        VAST / "weights.safetensors",
+        pooled_files(),
+    output:
+        paths.tuning(SETTINGS, "{method}"),
+    log:
+        log_of("tune/{method}"),
+    benchmark:
+        benchmark_of("tune/{method}")
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=GPUS,
+    params:
+        code=code_digest("pipeline.training.tune"),
+        settings=lambda wildcards: digest(
+            [
+                SETTINGS.methods[wildcards.method].model_dump(),
+                {
+                    key: dimension.model_dump()
+                    for key, dimension in SETTINGS.spaces[wildcards.method].items()
+                },
+                SETTINGS.tuning.model_dump(),
+                SETTINGS.training.model_dump(),
+            ]
+        ),
+    shell:
+        stage("tune --method {wildcards.method} --threads 1")
