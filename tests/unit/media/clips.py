@@ -10,7 +10,12 @@ from pipeline.ffmpeg_process import run
 
 
 def clip(
-    path: Path, seconds: float = 2.5, rate: int = 4, size: int = 32, audio: bool = True, channels: str = "0.5*sin(2764*t)"
+    path: Path,
+    seconds: float = 2.5,
+    rate: int = 4,
+    size: int = 32,
+    audio: bool = True,
+    channels: str = "0.5*sin(2764*t)",
 ) -> Path:
     """A test picture with a tone; `channels` is an expression of `aevalsrc`, one a channel."""
     video = ffmpeg.input(f"testsrc2=size={size}x{size}:rate={rate}:duration={seconds}", f="lavfi")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,7 @@ from torchaudio.compliance import kaldi
 
 from pipeline.ffmpeg_process import FfmpegError
 from pipeline.media.audio import NoAudio, fbank, logmel, read_waves
-
-_spec = importlib.util.spec_from_file_location("clips", Path(__file__).with_name("clips.py"))
-assert _spec is not None
-assert _spec.loader is not None
-clips = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(clips)
+from tests.unit.media import clips
 
 
 def wave(seconds: float, seed: int = 0) -> torch.Tensor:
