@@ -91,15 +91,15 @@ class _Repulsion(torch.autograd.Function):
         batch = len(queries)
         tiles = [(i, j) for i in blocks(batch, block) for j in blocks(batch, block)]
         tile = _Tile(score, queries, items, temperature, left_out, derive and len(tiles) == 1)
-        rows, columns = (_Sums(queries, left_out, dim) for dim in (1, 0))
+        rows, columns = (_Sums(queries, left_out, smoothing, dim) for dim in (1, 0))
         for i, j in tiles:
             logits = tile(i, j)[0]
             rows.add(i, logits)
             columns.add(j, logits)
         if derive:
             tile.derive = True
-            ctx.gradients = _gradients(tile, tiles, rows, columns, smoothing, detach_candidates)
-        return (rows.mean(smoothing) + columns.mean(smoothing)) / 2
+            ctx.gradients = _gradients(tile, tiles, rows, columns, detach_candidates)
+        return (rows.mean() + columns.mean()) / 2
 
     @staticmethod
     @once_differentiable
@@ -134,8 +134,8 @@ class _Tile:
 class _Sums:
     """Running log-sum-exp and sum of the logits of each row (dim 1) or column (dim 0)."""
 
-    def __init__(self, like: Tensor, left_out: Tensor | None, dim: int) -> None:
-        self.dim = dim
+    def __init__(self, like: Tensor, left_out: Tensor | None, smoothing: float, dim: int) -> None:
+        self.dim, self.smoothing, self.masked = dim, smoothing, left_out is not None
         self.logs = torch.full_like(like[:, 0], -torch.inf)
         self.plain = torch.zeros_like(self.logs)
         count = torch.full_like(self.logs, float(len(like)))
@@ -143,17 +143,22 @@ class _Sums:
 
     def add(self, where: slice, logits: Tensor) -> None:
         self.logs[where] = torch.logaddexp(self.logs[where], logits.logsumexp(self.dim))
-        self.plain[where] += logits.masked_fill(logits == -torch.inf, 0.0).sum(self.dim)
+        if self.smoothing:
+            self.plain[where] += _finite(logits, self.masked).sum(self.dim)
 
-    def mean(self, smoothing: float) -> Tensor:
-        return (self.logs - smoothing * self.plain / self.count).mean()
+    def mean(self) -> Tensor:
+        return (self.logs - self.smoothing * self.plain / self.count).mean()
 
-    def weights(self, where: slice, logits: Tensor, smoothing: float) -> Tensor:
+    def weights(self, where: slice, logits: Tensor) -> Tensor:
         """d mean / d logits of a tile (before division by the number of rows)."""
         soft = (logits - self.logs[where].unsqueeze(self.dim)).exp_()
-        if smoothing:
-            soft -= torch.where(logits == -torch.inf, 0.0, smoothing / self.count[where].unsqueeze(self.dim))
-        return soft
+        if self.smoothing:
+            soft -= self.smoothing / self.count[where].unsqueeze(self.dim)
+        return soft.masked_fill_(logits == -torch.inf, 0.0) if self.masked else soft
+
+
+def _finite(logits: Tensor, masked: bool) -> Tensor:
+    return logits.masked_fill(logits == -torch.inf, 0.0) if masked else logits
 
 
 def _gradients(
@@ -161,7 +166,6 @@ def _gradients(
     tiles: list[tuple[slice, slice]],
     rows: _Sums,
     columns: _Sums,
-    smoothing: float,
     detach_candidates: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     by_queries, by_items = torch.zeros_like(tile.queries), torch.zeros_like(tile.items)
@@ -169,8 +173,8 @@ def _gradients(
     scale = 1 / (2 * len(tile.queries) * tile.temperature.detach())
     for i, j in tiles:
         logits, scores, leaves = tile(i, j)
-        along_rows = rows.weights(i, logits, smoothing)
-        along_columns = columns.weights(j, logits, smoothing)
+        along_rows = rows.weights(i, logits)
+        along_columns = columns.weights(j, logits)
         if detach_candidates:
             (q,) = torch.autograd.grad(scores, leaves[:1], along_rows * scale, retain_graph=True)
             (k,) = torch.autograd.grad(scores, leaves[1:], along_columns * scale)
@@ -181,5 +185,5 @@ def _gradients(
         by_queries[i] += q
         by_items[:, j] += k
         if tile.temperature.requires_grad:
-            by_temperature -= torch.where(logits == -torch.inf, 0.0, along_rows * logits).sum() * scale
+            by_temperature -= (along_rows * _finite(logits, rows.masked)).sum() * scale
     return by_queries, by_items, by_temperature

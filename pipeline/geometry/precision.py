@@ -4,8 +4,11 @@ Half and bfloat16 inputs are computed in float32 (a Gram determinant in bfloat16
 float64 stay what they are.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def full(x: Tensor) -> Tensor:
@@ -15,9 +18,33 @@ def full(x: Tensor) -> Tensor:
 
 def unit(x: Tensor) -> Tensor:
     """`x [..., D]` with rows of length one; a zero row stays zero (and has zero gradient)."""
-    x = full(x)
-    squared = x.square().sum(-1, keepdim=True)
-    return x * torch.where(squared > 0, torch.where(squared > 0, squared, 1.0).rsqrt(), 0.0)
+    return unit_and_length(x)[0]
+
+
+def unit_and_length(x: Tensor) -> tuple[Tensor, Tensor]:
+    """`unit(x)` and the rows' lengths `[..., 1]` without gradient."""
+    value, length = _Unit.apply(full(x))
+    return value, length
+
+
+class _Unit(torch.autograd.Function):
+    """x / |x|; the gradient is what is left of the incoming one beside the row itself, over the length."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        length = x.norm(dim=-1, keepdim=True)
+        inverse = torch.where(length > 0, length.reciprocal(), 0.0)
+        value = x * inverse
+        ctx.save_for_backward(value, inverse)
+        ctx.mark_non_differentiable(length)
+        return value, length
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tensor:
+        value, inverse = ctx.saved_tensors
+        along = (grad * value).sum(-1, keepdim=True)
+        return torch.addcmul(grad, value, along, value=-1).mul_(inverse)
 
 
 def blocks(size: int, block: int) -> list[slice]:

@@ -8,6 +8,7 @@ The gradient is written by hand as that one product and taken in the forward pas
 (the kernel is symmetric): two products of [B, B, D] in all where autograd needs three, and no [B, B] array remains.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -49,28 +50,20 @@ class _Uniformity(torch.autograd.Function):
         ctx: Any, z: Tensor, width: Tensor, space: Space, same: Tensor | None, block: int, derive: bool
     ) -> Tensor:
         batch = len(z)
-        left = torch.full((batch,), batch - 1, device=z.device)
+        counted, total, others = None, batch if batch > 1 else 0, batch - 1
         if same is not None:
             left = batch - (same | torch.eye(batch, dtype=torch.bool, device=z.device)).sum(1)
-        counted = left > 0
-        total = int(counted.sum())
+            counted, total = left > 0, int((left > 0).sum())
         if total == 0:
             raise ValueError(f"uniformity needs two rows that differ, got a batch of {batch}")
-        tiles = [(i, j) for i in blocks(batch, block) for j in blocks(batch, block) if i.start <= j.start]
-        kept = _tile(z, width, space, same, *tiles[0]) if len(tiles) == 1 else None
-
-        top = torch.full_like(z[:, 0], -torch.inf)
-        sums = torch.zeros_like(top)
-        for i, j in tiles:
-            logs = kept[0] if kept else _tile(z, width, space, same, i, j)[0]
-            _accumulate(top, sums, i, logs, 1)
-            if i != j:
-                _accumulate(top, sums, j, logs, 0)
-        log_sums = torch.where(counted, top + sums.log(), torch.inf)
-        rows = torch.where(counted, log_sums - left.clamp_min(1).to(z).log(), 0.0)
+        kernel = _Kernel(z, width, space, same)
+        sums, gradients = (_whole if batch <= block else _tiled)(kernel, counted, block, derive)
         if derive:
-            ctx.gradients = _gradients(z, width, space, same, tiles, kept, log_sums, total)
-        return rows.sum() / total
+            by_z, by_width = gradients
+            ctx.gradients = by_z.mul_(kernel.inverse / total), by_width * (-2 / (width.detach() * total))
+        if counted is None:
+            return sums.mean() - math.log(others)
+        return torch.where(counted, sums - left.to(z).log(), 0.0).sum() / total
 
     @staticmethod
     @once_differentiable
@@ -79,61 +72,83 @@ class _Uniformity(torch.autograd.Function):
         return grad * by_z, grad * by_width, None, None, None, None
 
 
-def _tile(
-    z: Tensor, width: Tensor, space: Space, same: Tensor | None, i: slice, j: slice
-) -> tuple[Tensor, Tensor | None]:
-    """Log kernel of rows i with rows j (own and same-caption pairs -inf), and theta/sin(theta) where it is needed."""
-    inverse = width.item() ** -2
-    slope = None
-    if space == "euclidean":
-        half = z.square().sum(-1) * (-0.5 * inverse)
-        logs = torch.addmm(half[j], z[i], z[j].mT, alpha=inverse).add_(half[i, None])
-    else:
-        cosine = z[i] @ z[j].mT
-        slope = geodesic_slope(cosine)
-        logs = cosine.clamp_(-1.0, 1.0).arccos_().square_().mul_(-0.5 * inverse)
-    if i == j:
-        logs.fill_diagonal_(-torch.inf)
-    if same is not None:
-        logs.masked_fill_(same[i, j], -torch.inf)
-    return logs, slope
+class _Kernel:
+    """Log kernels of blocks of rows, and how they turn weights of pairs into gradients."""
+
+    def __init__(self, z: Tensor, width: Tensor, space: Space, same: Tensor | None) -> None:
+        self.z, self.space, self.same = z, space, same
+        self.inverse, self.learn_width = width.item() ** -2, width.requires_grad
+        self.half = torch.linalg.vecdot(z, z) * (-0.5 * self.inverse)
+
+    def logs(self, i: slice, j: slice) -> tuple[Tensor, Tensor | None]:
+        """-distance^2 / (2 width^2) `[|i|, |j|]`, own and same-caption pairs -inf; and theta / sin(theta) or None."""
+        x, y, slope = self.z[i], self.z[j], None
+        if self.space == "euclidean":
+            logs = torch.addmm(self.half[j], x, y.mT, alpha=self.inverse).add_(self.half[i, None])
+        else:
+            logs = x @ y.mT
+            slope = geodesic_slope(logs)
+            logs = logs.clamp_(-1.0, 1.0).arccos_().square_().mul_(-0.5 * self.inverse)
+        if i == j:
+            logs.fill_diagonal_(-torch.inf)
+        if self.same is not None:
+            logs.masked_fill_(self.same[i, j], -torch.inf)
+        return logs, slope
+
+    def add(self, out: Tensor, i: slice, j: slice, weights: Tensor) -> None:
+        """Add to `out[i]` what `weights [|i|, |j|]` of pairs (slope included) make of rows j, times width^2."""
+        out[i].addmm_(weights, self.z[j])
+        if self.space == "euclidean":
+            out[i].addcmul_(weights.sum(1, keepdim=True), self.z[i], value=-1)
 
 
-def _accumulate(top: Tensor, sums: Tensor, rows: slice, logs: Tensor, dim: int) -> None:
-    """Add a tile to the running (maximum, sum of exp) of `rows`."""
-    new = torch.maximum(top[rows], logs.amax(dim))
-    safe = new.clamp_min(torch.finfo(logs.dtype).min)  # rows that have met only -inf
-    shifted = (logs - safe.unsqueeze(dim)).exp_().sum(dim)
-    sums[rows] = sums[rows] * (top[rows] - safe).exp() + shifted
-    top[rows] = new
+def _whole(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """log sums [B]; gradients by z and by the log kernel's scale, from one array that is worked on in place."""
+    rows = slice(0, len(kernel.z))
+    p, slope = kernel.logs(rows, rows)
+    top = p.amax(1, keepdim=True)
+    if counted is not None:  # rows without any pair are -inf throughout
+        top = torch.where(counted[:, None], top, 0.0)
+    total = p.sub_(top).exp_().sum(1, keepdim=True)
+    sums = (top + total.log()).squeeze(1)
+    by_z = torch.zeros_like(kernel.z) if derive else kernel.z
+    by_scale = torch.zeros_like(top[0, 0])
+    if derive:
+        p.div_(total if counted is None else torch.where(counted[:, None], total, 1.0))
+        if kernel.learn_width:  # sum p log kernel = sum p (log p + sums)
+            by_scale = (sums if counted is None else torch.where(counted, sums, 0.0)).sum() - torch.special.entr(
+                p
+            ).sum()
+        weights = p + p.mT
+        kernel.add(by_z, rows, rows, weights if slope is None else weights.mul_(slope))
+    return sums, (by_z, by_scale)
 
 
-def _gradients(
-    z: Tensor,
-    width: Tensor,
-    space: Space,
-    same: Tensor | None,
-    tiles: list[tuple[slice, slice]],
-    kept: tuple[Tensor, Tensor | None] | None,
-    log_sums: Tensor,
-    total: int,
-) -> tuple[Tensor, Tensor]:
-    by_z, by_width = torch.zeros_like(z), torch.zeros_like(width)
-    inverse = width.item() ** -2
+def _tiled(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The same in tiles on and above the diagonal, each computed once for the sums and once for the gradients."""
+    parts = blocks(len(kernel.z), block)
+    tiles = [(i, j) for i in parts for j in parts if i.start <= j.start]
+    sums = torch.full_like(kernel.half, -torch.inf)
     for i, j in tiles:
-        logs, slope = kept or _tile(z, width, space, same, i, j)
-        weights = (logs - log_sums[i, None]).exp_()
-        weights = weights + weights.mT if i == j else weights.add_((logs - log_sums[j]).exp_())
-        if width.requires_grad:
-            share = 0.5 if i == j else 1.0
-            by_width += torch.where(weights > 0, weights * logs, 0.0).sum() * share
-        if slope is not None:
-            weights = weights * slope
-        by_z[i].addmm_(weights, z[j])
-        if space == "euclidean":
-            by_z[i] -= weights.sum(1, keepdim=True) * z[i]
+        logs, _ = kernel.logs(i, j)
+        sums[i] = torch.logaddexp(sums[i], logs.logsumexp(1))
         if i != j:
-            by_z[j].addmm_(weights.mT, z[i])
-            if space == "euclidean":
-                by_z[j] -= weights.sum(0)[:, None] * z[j]
-    return by_z.mul_(inverse / total), by_width * (-2.0 / (width.detach() * total))
+            sums[j] = torch.logaddexp(sums[j], logs.logsumexp(0))
+    by_z = torch.zeros_like(kernel.z) if derive else kernel.z
+    by_scale = torch.zeros_like(kernel.half[0])
+    if derive:
+        norms = (
+            sums if counted is None else torch.where(counted, sums, torch.inf)
+        )  # rows that do not count weigh exp(-inf)
+        for i, j in tiles:
+            logs, slope = kernel.logs(i, j)
+            p = (logs - norms[i, None]).exp_()
+            weights = p + p.mT if i == j else p.add_((logs - norms[j]).exp_())
+            if kernel.learn_width:
+                by_scale += torch.where(weights > 0, weights * logs, 0.0).sum() * (0.5 if i == j else 1.0)
+            if slope is not None:
+                weights.mul_(slope)
+            kernel.add(by_z, i, j, weights)
+            if i != j:
+                kernel.add(by_z, j, i, weights.mT)
+    return sums, (by_z, by_scale)

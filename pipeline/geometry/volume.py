@@ -9,8 +9,11 @@ determinant is below `EPSILON` times the product of its squared lengths counts a
 gradient 0, which is a subgradient, because 0 is the minimum. Zero volume means linear dependence, not collinearity.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pipeline.geometry.precision import full
 
@@ -26,8 +29,24 @@ def root(determinant: Tensor, bound: Tensor | float = 1.0) -> Tensor:
 
 def gram(z: Tensor) -> Tensor:
     """Gram matrices of tuples: `z [M, B, D] -> [B, M, M]`."""
-    tuples = full(z).transpose(0, 1)
-    return tuples @ tuples.mT
+    value: Tensor = _Gram.apply(full(z))
+    return value
+
+
+class _Gram(torch.autograd.Function):
+    """Z Z^T of each tuple; the gradient (D + D^T) Z is one product where autograd takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        tuples = z.transpose(0, 1)
+        return tuples @ tuples.mT
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return ((grad + grad.mT) @ z.transpose(0, 1)).transpose(0, 1)
 
 
 def determinant(matrix: Tensor) -> Tensor:
@@ -35,6 +54,8 @@ def determinant(matrix: Tensor) -> Tensor:
 
     No pivoting is needed for a positive semidefinite matrix: a zero pivot means a zero row and column.
     """
+    if matrix.shape[-1] == 3:  # a triple product: few operations, and the gradient is the adjugate
+        return (matrix[..., 0, :] * torch.linalg.cross(matrix[..., 1, :], matrix[..., 2, :])).sum(-1)
     product = torch.ones_like(matrix[..., 0, 0])
     while matrix.shape[-1] > 1:
         pivot = matrix[..., 0, 0]
@@ -50,13 +71,12 @@ def volume(z: Tensor) -> Tensor:
     """Volume of each tuple: `z [M, B, D] -> [B]`, M >= 2."""
     if z.dim() != 3 or z.shape[0] < 2:
         raise ValueError(f"volume needs at least two modalities [M, B, D], got {list(z.shape)}")
-    g = gram(z)
-    bound = g.diagonal(dim1=-2, dim2=-1).prod(-1)
-    if z.shape[0] == 3:
-        a, b, c = g[:, 0, 1], g[:, 0, 2], g[:, 1, 2]
-        aa, bb, cc = g[:, 0, 0], g[:, 1, 1], g[:, 2, 2]
-        return root(bound + 2 * a * b * c - aa * c * c - bb * b * b - cc * a * a, bound)
-    return root(determinant(g), bound)
+    return gram_volume(gram(z))
+
+
+def gram_volume(matrix: Tensor) -> Tensor:
+    """Volume of each tuple from its Gram matrix: `[B, M, M] -> [B]`."""
+    return root(determinant(matrix), matrix.diagonal(dim1=-2, dim2=-1).prod(-1))
 
 
 def directions(items: Tensor, rank_cosine: float = RANK_COSINE) -> tuple[Tensor, Tensor]:

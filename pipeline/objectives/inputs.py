@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.geometry.precision import full
+from pipeline.geometry.precision import full, unit_and_length
 
 Terms = dict[str, Tensor]
 Result = tuple[Tensor, Terms]
@@ -23,10 +23,8 @@ def units(group: str, embeddings: Mapping[str, Tensor], batch: int) -> dict[str,
     for name, z in embeddings.items():
         if z.dim() != 2 or len(z) != batch or batch == 0 or not z.is_floating_point():
             raise ValueError(f"{group} '{name}': expected a floating-point batch [{batch}, D], got {list(z.shape)}")
-        z = full(z)
-        length = z.norm(dim=1, keepdim=True)
-        lengths.append(length.detach())
-        checked[name] = z / length
+        checked[name], length = unit_and_length(z)
+        lengths.append(length)
     if len({z.shape[1] for z in checked.values()}) > 1:
         widths = ", ".join(f"{name} {z.shape[1]}" for name, z in checked.items())
         raise ValueError(f"{group}: different widths: {widths}")

@@ -11,10 +11,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from pipeline.geometry.alignment import alignment
+from pipeline.geometry.alignment import gram_alignment
 from pipeline.geometry.centroid import centroid
 from pipeline.geometry.uniformity import uniformity
-from pipeline.geometry.volume import volume
+from pipeline.geometry.volume import gram, gram_volume
 from pipeline.objectives import settings as options
 from pipeline.objectives.inputs import Result, objective, position, several
 
@@ -36,11 +36,11 @@ def unialign(
     spread = torch.stack([_spread(x, temperature, settings, same) for x in z])
     uniform = spread.sum() if settings.over_modalities == "sum" else spread.mean()
     stacked = torch.stack(z)
-    aligned = _held(stacked, anchor, settings)
-    close = alignment(aligned, anchor, settings.alignment)
+    tuples = gram(_held(stacked, anchor, settings))
+    close = gram_alignment(tuples, anchor, settings.alignment)
     zero = uniform.new_zeros(())
     central = _spread(centroid(stacked), tau_centroid, settings, same) if settings.lambda_centroid else zero
-    flat = volume(aligned).mean() if settings.lambda_volume else zero
+    flat = gram_volume(tuples).mean() if settings.lambda_volume else zero
 
     divisor = {"align/2tau2": 2 * temperature.square(), "align/2tau": 2 * temperature}.get(settings.scale, 1.0)
     pull = settings.lambda_align * close + settings.lambda_vol * settings.lambda_volume * flat
@@ -71,12 +71,18 @@ def _spread(z: Tensor, temperature: Tensor, settings: options.UniAlign, same: Te
         width = temperature.sqrt()
     else:
         width = torch.full_like(temperature, float(settings.width))
-    parts = [slice(0, len(z))]
-    if settings.uniformity_batch == "device":
-        if len(z) < 2 * settings.devices:
-            raise ValueError(f"uniformity_batch: device: a batch of {len(z)} has under two rows on {settings.devices}")
-        edges = [round(k * len(z) / settings.devices) for k in range(settings.devices + 1)]
-        parts = [slice(a, b) for a, b in pairwise(edges)]
-    values = [uniformity(z[p], width, settings.uniformity, None if same is None else same[p, p]) for p in parts]
-    mean = torch.stack(values).mean()
-    return mean * width.square() if settings.scale == "U*tau2" else mean
+    if settings.uniformity_batch == "global":
+        value = uniformity(z, width, settings.uniformity, same)
+    else:
+        value = torch.stack([
+            uniformity(z[p], width, settings.uniformity, None if same is None else same[p, p])
+            for p in _devices(len(z), settings.devices)
+        ]).mean()  # fmt: skip
+    return value * width.square() if settings.scale == "U*tau2" else value
+
+
+def _devices(batch: int, devices: int) -> list[slice]:
+    """The rows of each device: consecutive chunks of (nearly) equal size, two rows at least."""
+    if batch < 2 * devices:
+        raise ValueError(f"uniformity_batch: device: a batch of {batch} has under two rows on {devices}")
+    return [slice(a, b) for a, b in pairwise(round(k * batch / devices) for k in range(devices + 1))]
