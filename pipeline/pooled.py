@@ -21,7 +21,7 @@ from pipeline.files import load_metadata
 
 @dataclass(frozen=True)
 class Pooled:
-    """A split: n clip ids, text [C, Dt], clip [C] (rows of clips), items: [n, chunks, slots, D] or [n, D] a modality."""
+    """A split: n clip ids, text [C, Dt], clip [C] (rows of clips), items: [n, chunks, slots, D] or [n, D] each."""
 
     ids: list[str]
     text: Tensor

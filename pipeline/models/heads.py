@@ -13,25 +13,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, normalize
+from torch.nn.functional import gelu, linear, normalize
 
 #: Fused conditions and the modalities whose features they concatenate.
 CONDITIONS = {"v": ("vision",), "a": ("audio",), "va": ("vision", "audio")}
 FLOOR = 0.01
-
-
-class Adapter(nn.Module):
-    """x + B gelu(A x): `[N, width] -> [N, width]`, the identity at first."""
-
-    def __init__(self, width: int, hidden: int, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.first = _linear(width, hidden, generator)
-        self.second = nn.Linear(hidden, width, bias=False)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Adapted features."""
-        return features + self.second(gelu(self.first(features)))
 
 
 class Heads(nn.Module):
@@ -48,8 +34,9 @@ class Heads(nn.Module):
         self.heads = nn.ModuleDict({name: _linear(size, width, generator) for name, size in widths.items()})
         for name, parts in self.conditions.items():
             self.heads[f"fused_{name}"] = _linear(sum(widths[part] for part in parts), width, generator, bias=True)
-        sizes = widths if adapter else {}
-        self.adapters = nn.ModuleDict({name: Adapter(size, adapter, generator) for name, size in sizes.items()})
+        self.adapters = nn.ModuleDict(
+            {name: _adapter(size, adapter, generator) for name, size in widths.items()} if adapter else {}
+        )
         self.raw_temperature = nn.Parameter(torch.tensor(0.07))
 
     @property
@@ -61,14 +48,32 @@ class Heads(nn.Module):
     def forward(
         self, features: Mapping[str, Tensor], fused: bool = True
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Unit embeddings [B, D] by modality and by fused condition of features [B, width of the modality]."""
-        adapted = {name: self.adapters[name](x) if name in self.adapters else x for name, x in features.items()}
-        embeddings = {name: normalize(self.heads[name](x), dim=-1) for name, x in adapted.items()}
-        conditions = {
-            name: normalize(self.heads[f"fused_{name}"](torch.cat([adapted[part] for part in parts], 1)), dim=-1)
-            for name, parts in (self.conditions.items() if fused else ())
-            if all(part in adapted for part in parts)
+        """Unit embeddings [B, D] by modality and by fused condition of features [B, width of the modality].
+
+        A head W on adapted features x + B h, h = gelu(A x), is W x + (W B) h: the adapted features, wider than both
+        x's hidden layer and the embedding, are never formed.
+        """
+        weight = self.get_parameter
+        hidden = {
+            name: gelu(linear(x, weight(f"adapters.{name}.first.weight")))
+            for name, x in features.items()
+            if name in self.adapters
         }
+
+        def headed(name: str, head: Tensor) -> Tensor:
+            plain = linear(features[name], head)
+            if name not in hidden:
+                return plain
+            return plain + linear(hidden[name], head @ weight(f"adapters.{name}.second.weight"))
+
+        embeddings = {name: normalize(headed(name, weight(f"heads.{name}.weight")), dim=-1) for name in features}
+        conditions = {}
+        for name, parts in self.conditions.items() if fused else ():
+            if all(part in features for part in parts):
+                sizes = [features[part].shape[1] for part in parts]
+                heads = weight(f"heads.fused_{name}.weight").split(sizes, 1)
+                joint = torch.stack([headed(part, head) for part, head in zip(parts, heads, strict=True)]).sum(0)
+                conditions[name] = normalize(joint + weight(f"heads.fused_{name}.bias"), dim=-1)
         return embeddings, conditions
 
     def embed(self, **features: Tensor) -> dict[str, Tensor]:
@@ -109,6 +114,13 @@ def start(
     known = model.state_dict()
     model.load_state_dict({name: initial.get(name, tensor) for name, tensor in known.items()})
     return model
+
+
+def _adapter(width: int, hidden: int, generator: torch.Generator | None) -> nn.ModuleDict:
+    """The two layers of x + B gelu(A x), the identity at first."""
+    second = nn.Linear(hidden, width, bias=False)
+    nn.init.zeros_(second.weight)
+    return nn.ModuleDict({"first": _linear(width, hidden, generator), "second": second})
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator | None, bias: bool = False) -> nn.Linear:

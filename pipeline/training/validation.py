@@ -23,6 +23,7 @@ CONSTANT = 1e-8
 TOLERANCE = 1e-7
 
 
+@torch.no_grad()
 def validate(heads: Heads, splits: Mapping[str, Pooled], label: str = "") -> dict[str, float]:
     """Measures of all corpora; a UserError if the embeddings of a modality are constant."""
     values: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Synthetic pooled features, an initial model and manifests: nonlinear views of one latent, in a project of their own."""
+"""Synthetic pooled features, an initial model and manifests: nonlinear views of one latent, in a project."""
 
 from __future__ import annotations
 
