@@ -65,7 +65,10 @@ def _sizes(settings: Settings, measured: Measured, tables: dict[str, pd.DataFram
         concepts |= {f"{corpus}:{name}" if settings.corpora[corpus].kind == "scenes" else name
                      for names in train["concepts"] for name in names}  # fmt: skip
     width = settings.vast.width
-    lines = [f"Scale {settings.scale}: {clips} training clips with {len(concepts)} concepts; embedding width {width}."]
+    lines = [
+        f"Scale {settings.scale}: {clips} training clips with {len(concepts)} concepts; embedding width {width} "
+        f"(training clips/width {clips / width:.1f})."
+    ]
     for corpus in measured.corpora:
         parts = []
         for short, direction in JOINT.items():
@@ -83,7 +86,7 @@ def _sizes(settings: Settings, measured: Measured, tables: dict[str, pd.DataFram
                 f"{100 * one.chance():.2f} %; smallest visible difference at 80 % power {visible})"
             )
         n = len(manifests.usable(tables[corpus], "test"))
-        lines.append(f"{corpus}: {'; '.join(parts)}; N/width {n / width:.1f}.")
+        lines.append(f"{corpus}: {'; '.join(parts)}; test clips/width {n / width:.1f}.")
     return lines
 
 
