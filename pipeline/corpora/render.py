@@ -1,7 +1,9 @@
 """Stage `render`: recipes become real H.264 + AAC mp4 files, several clips an ffmpeg process.
 
 A finished file carries the digest of its recipe as its comment and is renamed to its place when whole: on a second run
-it is kept if the digest still fits. A clip that cannot be made is a row with status `render_error`, never a crash.
+it is kept if the digest still fits. Files are filled up with an empty `free` box to a multiple of 48 KiB, or their
+sizes would tell something of their contents. A clip that cannot be made is a row with status `render_error`, never a
+crash.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from pipeline.settings import Media, Settings
 
 BATCH = 16
 """Clips an ffmpeg process."""
+SIZE = 48 * 1024
+"""Bytes that a file's size is a multiple of."""
 TIME_LIMIT = 30.0
 """Seconds that encoding one clip may take."""
 COMPOSE: dict[str, Callable[[dict[str, Any], Media], tuple[np.ndarray, np.ndarray]]] = {
@@ -154,6 +158,14 @@ def _encode(jobs: list[Job], media: Media, scratch: Path) -> None:
     ffmpeg_process.run(outputs, TIME_LIMIT + len(jobs))
     for job in jobs:
         made = scratch / f"{job.clip_id}.mp4"
-        with made.open("rb") as stream:
+        with made.open("ab") as stream:
+            stream.write(_free_box(stream.tell()))
+            stream.flush()
             os.fsync(stream.fileno())
         os.replace(made, job.path)
+
+
+def _free_box(size: int) -> bytes:
+    """An mp4 box without content (length, "free", zeros) that fills a file of `size` bytes up."""
+    length = 8 + (-size - 8) % SIZE
+    return length.to_bytes(4, "big") + b"free" + bytes(length - 8)

@@ -94,10 +94,8 @@ def picture(recipe: dict[str, Any], media: Media, rng: np.random.Generator) -> n
         FACTORS[name][value] for name, value in zip(("shape", "colour", "motion"), recipe["picture"], strict=False)
     )
     body = COLOURS[hue]
-    base = nuisance.colour(rng)
-    while max(abs(a - b) for a, b in zip(base, body, strict=True)) < 90:
-        base = nuisance.colour(rng)
-    ground = nuisance.ground(base, side, clutter, rng)
+    edge = (0, 0, 0) if sum(body) > 330 else (255, 255, 255)  # a ground chosen for contrast would tell the colour
+    ground = nuisance.ground(nuisance.colour(rng), side, clutter, rng)
     if len(recipe["picture"]) > BODY:
         _marks(ground, recipe["picture"][BODY:])
     veil = nuisance.veil(side, clutter, rng)
@@ -120,8 +118,9 @@ def picture(recipe: dict[str, Any], media: Media, rng: np.random.Generator) -> n
         frame = ground.copy()
         if shown:
             pixels = max(int(size * scale), 4)
-            mask = _mask(shape, 96).rotate(angle, Image.Resampling.BILINEAR, expand=True).resize((pixels, pixels))
-            frame.paste(body, (int(left - pixels / 2), int(y - pixels / 2)), mask)
+            mask = _mask(shape, 64).rotate(angle, Image.Resampling.BILINEAR, expand=True)
+            for fill, span in ((edge, pixels + max(side // 12, 3)), (body, pixels)):
+                frame.paste(fill, (int(left - span / 2), int(y - span / 2)), mask.resize((span, span)))
         if veil is not None:
             frame.paste(veil, (0, 0), veil)
         frames[number] = np.asarray(frame)

@@ -64,7 +64,7 @@ def clips(settings: Settings, corpus: str) -> list[Clip]:
     for split in ("train", "val", "test"):
         names = concepts.captions[split]
         count = getattr(entry, split)
-        if count and not names or split != "train" and len(names) * RENDERINGS < count:
+        if (count and not names) or (split != "train" and len(names) * RENDERINGS < count):
             raise UserError(
                 f"params/{settings.scale}.yaml: corpora.{corpus}.{split}: "
                 f"{count} clips asked, {len(names)} captions are left"

@@ -153,6 +153,7 @@ def test_the_whole_way(made: tuple[Path, Settings], monkeypatch: pytest.MonkeyPa
         assert (table["status"] == "ok").all(), table[["clip_id", "reason"]].to_dict("records")
         assert table["clip_id"].tolist() == pandas.read_parquet(paths.plan(few, corpus))["clip_id"].tolist()
         assert (table["duration"] == 2.5).all()
+        assert len({Path(file).stat().st_size for file in table["media"]}) == 1  # file sizes tell nothing
         for name, part in table.groupby("shard"):
             shard = Shard(paths.shard(few, corpus, str(name)))
             assert shard.ids == part["clip_id"].tolist()
@@ -264,8 +265,7 @@ def test_the_probe_finds_what_nuisance_tells() -> None:
     told = kinds[:, None] == np.arange(3)
     for inputs, leaks in ((rng.standard_normal((400, 3)), False), (told + 0.1 * rng.standard_normal((400, 3)), True)):
         found = leakage.probe(inputs[:200], bags[:200], inputs[200:], bags[200:], captions[200:], 0)
-        assert (found["r1"] > found["random_r1_limit"]) == leaks
-        assert (found["rank_p"] < 0.01) == leaks
+        assert all((value > limit) == leaks for value, _, limit in found.values())
 
 
 def test_crossing_counts_keys_of_several_splits() -> None:
