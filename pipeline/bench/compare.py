@@ -1,0 +1,82 @@
+"""Two callables in turn in one process (A B A B …): medians, their ratio with its spread, and peak memory.
+
+The ratio is the median over pairs of ours / peer, its range the quartiles: neighbours in time share the machine's
+state, so other load cancels. `cpu_ratio` is the same of processor time, which other processes disturb least.
+"""
+
+import ctypes
+import gc
+import time
+from collections.abc import Callable
+from statistics import median, quantiles
+from typing import Any, NamedTuple
+
+Call = Callable[[], object]
+
+
+class Timing(NamedTuple):
+    """Seconds a call of both sides, and ours / peer."""
+
+    ours: float
+    peer: float
+    ratio: float
+    low: float
+    high: float
+    cpu_ratio: float
+
+
+def timed(call: Call) -> tuple[float, float]:
+    """Wall and processor seconds of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def compare(ours: Call, peer: Call, pairs: int) -> Timing:
+    """Time `pairs` >= 2 alternations after one warm-up each."""
+    ours(), peer()
+    rows = [(timed(ours), timed(peer)) for _ in range(pairs)]
+    ratios = [a[0] / b[0] for a, b in rows]
+    low, _, high = quantiles(ratios, n=4, method="inclusive")
+    cpu = median(a[1] / b[1] for a, b in rows)
+    return Timing(median(a[0] for a, _ in rows), median(b[0] for _, b in rows), median(ratios), low, high, cpu)
+
+
+def peak(call: Call) -> float:
+    """Largest resident memory during one call beyond that before it, MB (Linux: the process's own high-water mark)."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as marks:
+        marks.write("5")
+    before = _status("VmRSS")
+    call()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(key: str) -> int:
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
+
+
+def record(name: str, params: dict[str, Any], ours: Call, peer: Call, peer_name: str, pairs: int) -> dict[str, Any]:
+    """One record of design §9, printed as it is made; memory is measured apart from time."""
+    timing = compare(ours, peer, pairs)
+    mine, theirs = peak(ours), peak(peer)
+    print(
+        f"{name} {params}: {timing.ratio:.3f} [{timing.low:.3f}, {timing.high:.3f}] cpu {timing.cpu_ratio:.3f}"
+        f" · {timing.ours * 1e3:.1f} ms / {timing.peer * 1e3:.1f} ms · {mine:.0f} MB / {theirs:.0f} MB",
+        flush=True,
+    )
+    return {
+        "name": name,
+        "params": params | {"pairs": pairs, "cpu_ratio": timing.cpu_ratio},
+        "ours": timing.ours,
+        "peer": timing.peer,
+        "peer_name": peer_name,
+        "unit": "s",
+        "ratio": timing.ratio,
+        "ratio_low": timing.low,
+        "ratio_high": timing.high,
+        "peak_mb": mine,
+        "peer_peak_mb": theirs,
+    }
