@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ def render(settings: Settings, corpus: str, shard: str) -> None:
         )
     folder = paths.media(settings, corpus)
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f".{shard}-*"):  # of a run that was killed
+        shutil.rmtree(left)
     code = code_digest("pipeline.corpora.render")
     form = settings.media.model_dump(include={"seconds", "frames_per_second", "size", "sample_rate"})
     jobs = [
@@ -73,7 +76,7 @@ def render(settings: Settings, corpus: str, shard: str) -> None:
     with tqdm(total=len(jobs), unit="clip", desc=f"render {corpus} {shard}", mininterval=2) as bar:
         for start in range(0, len(jobs), BATCH):
             batch = jobs[start : start + BATCH]
-            outcome |= _batch(batch, settings.media, folder)
+            outcome |= _batch(batch, settings.media, folder / f".{shard}-")
             bar.update(len(batch))
     rows = [
         {"clip_id": name, "sha256": sha, "status": status, "reason": why}
@@ -83,10 +86,10 @@ def render(settings: Settings, corpus: str, shard: str) -> None:
         pandas.DataFrame(rows).to_parquet(temporary, index=False)
 
 
-def _batch(jobs: list[Job], media: Media, folder: Path) -> dict[str, tuple[str, str, str]]:
-    """Outcome (sha256, status, reason) of each job."""
+def _batch(jobs: list[Job], media: Media, prefix: Path) -> dict[str, tuple[str, str, str]]:
+    """Outcome (sha256, status, reason) of each job; `prefix` is that of the scratch folder."""
     errors: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix=".render-", dir=folder) as name:
+    with tempfile.TemporaryDirectory(prefix=prefix.name, dir=prefix.parent) as name:
         scratch = Path(name)
         pending = []
         for job in jobs:
