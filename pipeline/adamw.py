@@ -15,7 +15,11 @@ from pipeline.settings import Optimisation
 
 
 class AdamW:
-    """Moments of named parameters; matrices decay, 1-d parameters (biases, norms, temperatures) do not."""
+    """Moments of named parameters in groups: of one decay (`optimisation.decay`) and one learning rate.
+
+    `matrices`: 1-d parameters (biases, norms, temperatures) do not decay. `vast`: only names with `bias` or BERT's
+    `LayerNorm.weight` do not, as released. Names with `visual` have `vision_learning_rate`, where it is set.
+    """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], optimisation: Optimisation) -> None:
         """Keep references to `parameters`; their moments start at zero."""
@@ -24,15 +28,16 @@ class AdamW:
         self.first = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.second = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.steps = {name: torch.zeros((), device=p.device) for name, p in self.parameters.items()}
-        matrices = [name for name, p in self.parameters.items() if p.ndim > 1]
-        vectors = [name for name, p in self.parameters.items() if p.ndim <= 1]
-        self.groups = ((matrices, optimisation.weight_decay), (vectors, 0.0))
+        self.groups: dict[tuple[float, float], list[str]] = {}
+        for name, parameter in self.parameters.items():
+            key = (_decay(name, parameter, optimisation), _factor(name, optimisation))
+            self.groups.setdefault(key, []).append(name)
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """One update at learning rate `rate`; a parameter without gradient is left alone."""
         o = self.optimisation
-        for group, decay in self.groups:
+        for (decay, factor), group in self.groups.items():
             grads = {name: grad for name in group if (grad := self.parameters[name].grad) is not None}
             if not grads:
                 continue
@@ -45,7 +50,7 @@ class AdamW:
                 [self.second[name] for name in grads],
                 [],
                 steps,
-                lr=rate,
+                lr=rate * factor,
                 beta1=o.beta1,
                 beta2=o.beta2,
                 weight_decay=decay,
@@ -63,3 +68,14 @@ class AdamW:
         """State as `first/<name>`, `second/<name>`, `steps/<name>`: the very tensors, to be saved or copied into."""
         kinds = {"first": self.first, "second": self.second, "steps": self.steps}
         return {f"{kind}/{name}": value for kind, named in kinds.items() for name, value in named.items()}
+
+
+def _decay(name: str, parameter: nn.Parameter, optimisation: Optimisation) -> float:
+    free = parameter.ndim <= 1 if optimisation.decay == "matrices" else "bias" in name or "LayerNorm.weight" in name
+    return 0.0 if free else optimisation.weight_decay
+
+
+def _factor(name: str, optimisation: Optimisation) -> float:
+    """Share of the learning rate that a parameter has."""
+    special = optimisation.vision_learning_rate
+    return special / optimisation.learning_rate if special is not None and "visual" in name else 1.0

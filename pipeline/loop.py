@@ -41,12 +41,14 @@ def fit(
     seed: int,
     validate: Callable[[], dict[str, float]] | None = None,
     label: str = "",
+    writes: bool = True,
 ) -> None:
     """Train the parameters of `model` that require a gradient; on return it holds the final weights.
 
     `loss(step)` gives the scalar to minimise and named scalars to record; it must depend on nothing but the model and
-    (seed, step). `state` holds checkpoints and metrics.jsonl; a finished state returns at once. Raises UserError on a
-    non-finite loss or gradient, and on a state of other settings.
+    (seed, step). `state` holds checkpoints and metrics.jsonl; a finished state returns at once. Of several processes
+    that train together one `writes`, all read. Raises UserError on a non-finite loss or gradient, and on a state of
+    other settings.
     """
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimiser = AdamW(parameters, optimisation)
@@ -64,9 +66,11 @@ def fit(
         start = found[0]
         _restore(found[1], _tensors(model, optimiser))
     last = optimisation.steps
-    with _metrics(state / METRICS, start) as metrics:
+    with _metrics(state / METRICS, start) if writes else Path(os.devnull).open("a") as metrics:
         model.train()
-        for step in tqdm(range(start, last), label, last, initial=start, unit="step", mininterval=1.0):
+        for step in tqdm(
+            range(start, last), label, last, initial=start, unit="step", mininterval=1.0, disable=not writes
+        ):
             _seed(device, _mix(seed, step))
             with autocast:
                 total, terms = loss(step)
@@ -91,7 +95,7 @@ def fit(
                 with torch.no_grad(), autocast:
                     _append(metrics, done, validate())
                 model.train()
-            if done % optimisation.checkpoint_every == 0 or done == last:
+            if writes and (done % optimisation.checkpoint_every == 0 or done == last):
                 os.fsync(metrics.fileno())
                 checkpoints.save(state, done, _tensors(model, optimiser), settings, threads)
     model.eval()

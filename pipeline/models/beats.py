@@ -53,11 +53,14 @@ class Beats(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """Tokens [N, frames/16 · bins/16, width] of normalised log-mel slices [N, frames, bins]."""
-        patches = self.patch_embedding(mel[:, None]).flatten(2).transpose(1, 2)
-        tokens = self.layer_norm(patches)
-        if self.post_extract_proj is not None:
-            tokens = self.post_extract_proj(tokens)
-        encoded: Tensor = self.encoder(tokens, padding_mask=None)[0]
+        # Its attention multiplies scores by 32 after subtracting the largest: too much for bf16 (seen: off by a third).
+        with torch.autocast(mel.device.type, enabled=False):
+            mel = mel.to(self.patch_embedding.weight.dtype)
+            patches = self.patch_embedding(mel[:, None]).flatten(2).transpose(1, 2)
+            tokens = self.layer_norm(patches)
+            if self.post_extract_proj is not None:
+                tokens = self.post_extract_proj(tokens)
+            encoded: Tensor = self.encoder(tokens, padding_mask=None)[0]
         return encoded
 
 

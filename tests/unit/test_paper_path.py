@@ -1,0 +1,198 @@
+"""The paper's way, from a released checkpoint to embeddings, with a small model of the same class on rendered clips."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline import dispatch, paths
+from pipeline.errors import UserError
+from pipeline.files import load_metadata, load_tensors
+from pipeline.models import key_map, released, vast_full
+from pipeline.settings import Settings, Weights, load
+from pipeline.training import everything
+from pipeline.training.train import recipe
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINT = "vast.pt"
+
+
+def settings(**training: Any) -> Settings:
+    """Smoke settings that read a released checkpoint and train everything."""
+    smoke = load("smoke", ROOT)
+    optimisation = smoke.training.optimisation.model_copy(
+        update={"steps": 4, "batch": 8, "checkpoint_every": 2, "validate_every": 4, "micro_batch": 3, "decay": "vast"}
+        | training.pop("optimisation", {})
+    )
+    train = smoke.training.model_copy(update={"trains": "everything", "optimisation": optimisation} | training)
+    vast = smoke.vast.model_copy(update={"released": Weights(path=CHECKPOINT), "matching_weight": 0.1})
+    scenes = smoke.corpora["scenes"].model_copy(update={"train": 24, "val": 8, "test": 8})
+    return smoke.model_copy(update={"vast": vast, "training": train, "corpora": {"scenes": scenes}})
+
+
+def call(s: Settings, function: str, *arguments: Any, corpus: str = "") -> None:
+    """What the command line does."""
+    module, name = dispatch.resolve(s, function, corpus).rsplit(".", 1)
+    getattr(import_module(module), name)(s, *arguments)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with decoded clips, features, the initial model and its pooled features."""
+    folder = tmp_path_factory.mktemp("paper")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        s = settings()
+        call(s, "pipeline.corpora.plan.plan", "scenes", corpus="scenes")
+        for shard in paths.shards(s, "scenes"):
+            call(s, "pipeline.corpora.render.render", "scenes", shard, corpus="scenes")
+            call(s, "pipeline.media.decode.decode", "scenes", shard)
+        call(s, "pipeline.corpora.merge.merge", "scenes")
+        torch.manual_seed(0)
+        torch.save(key_map.released(vast_full.VastFull(released.config(s))), CHECKPOINT)
+        call(s, "pipeline.features.convert.convert", "vision")
+        call(s, "pipeline.features.tower.train")
+        for modality in ("vision", "audio"):
+            call(s, "pipeline.features.extract.extract", modality, "scenes")
+        call(s, "pipeline.vast.train.train")
+        call(s, "pipeline.vast.pool.pool")
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(project)
+    return project
+
+
+def test_stages_of_annotated_corpora_and_released_models() -> None:
+    paper = load("paper", ROOT)
+    resolved = {
+        "pipeline.corpora.plan.plan": "pipeline.corpora.annotated.plan",
+        "pipeline.corpora.render.render": "pipeline.corpora.annotated.fetch",
+    }
+    for function, other in {**resolved, **dispatch.RELEASED, **dispatch.EVERYTHING}.items():
+        assert dispatch.resolve(paper, function, "msrvtt") == other
+        module, name = other.rsplit(".", 1)
+        assert callable(getattr(import_module(module), name))
+        assert dispatch.resolve(load("mini", ROOT), function, "stamps") == function
+    assert dispatch.resolve(paper, "pipeline.media.decode.decode", "msrvtt") == "pipeline.media.decode.decode"
+
+
+def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paper = load("paper", ROOT)
+    for function, arguments, message in (
+        ("pipeline.corpora.plan.plan", ("msrvtt",), "msrvtt_1ka_test.json: missing; put it there: https"),
+        ("pipeline.vast.train.train", (), "model_step_204994.pt: no such weights file"),
+        ("pipeline.training.train.train", ("gram", [0]), "run gram: 0 accelerators here, training.devices asks for 4"),
+    ):
+        with pytest.raises(UserError, match=message) as refused:
+            call(paper, function, *arguments, corpus="msrvtt")
+        assert "\n" not in str(refused.value)
+
+
+def test_frozen_features_and_pooled_ones_agree(here: Path) -> None:
+    s = settings()
+    from pipeline import encoded, manifest
+
+    table = manifest.usable(manifest.read(paths.manifest(s, "scenes")), "test")
+    exact = encoded.pooled(released.stored(s), released.tokenizer(s), s, "scenes", table)
+    stored = load_tensors(paths.pooled(s, "scenes"))
+    for name, rows in (("vision", stored["vision-test"][:, :, 0].mean(1)), ("audio", stored["audio-test"])):
+        torch.testing.assert_close(rows.float(), exact.items[name], rtol=0.02, atol=0.02)
+    torch.testing.assert_close(stored["text-test"], exact.text, rtol=0.02, atol=0.02)
+    assert load_metadata(paths.pooled(s, "scenes"))["ids"]["test"] == exact.ids
+
+
+def test_evidence_and_matching(here: Path) -> None:
+    s = settings()
+    call(s, "pipeline.vast.evidence.evidence")
+    assert json.loads(paths.evidence(s).read_text())["corpora"]["scenes"]["clips"] == 8
+    call(s, "pipeline.vast.matching.match", "scenes")
+    found = load_tensors(paths.matching(s, "scenes"))
+    assert found["probability"].shape == (len(found["captions"]), len(found["clips"]))
+    assert found["probability"].ge(0).all()
+    assert found["val/probability"].le(1).all()
+
+
+def step(s: Settings, run: str = "unialign", dropout: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+    """Value and gradients of the first step of a training."""
+    how = recipe(s, run)
+    data = everything.Data(s, how.corpora, released.tokenizer(s))
+    model = released.stored(s).train(dropout)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(everything.UNUSED))
+    made = everything.Step(s, how, model, data, 0, everything.Place())
+    value, _ = made.loss(0)
+    value.backward()  # type: ignore[no-untyped-call]
+    return value.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("run", ["unialign", "gram", "vast-continued"])
+def test_the_micro_batch_changes_nothing(here: Path, run: str) -> None:
+    value, gradients = step(settings(), run)
+    whole, expected = step(settings(optimisation={"micro_batch": None}), run)
+    torch.testing.assert_close(value, whole)
+    assert set(gradients) == set(expected)
+    assert any(name.startswith("vision.visual.blocks.0") for name in gradients)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_gradients_are_those_of_plain_autograd(here: Path) -> None:
+    s = settings(optimisation={"micro_batch": 8})
+    s = s.model_copy(update={"vast": s.vast.model_copy(update={"matching_weight": 0.0})})
+    value, gradients = step(s, "infonce")
+    how = recipe(s, "infonce")
+    data = everything.Data(s, how.corpora, released.tokenizer(s))
+    model = released.stored(s)
+    made = everything.Step(s, how, model, data, 0, everything.Place())
+    from pipeline import encoded, loop
+
+    rows = loop.batch_indices(len(data.clips), 8, 0, 0)
+    which = data.captions(rows, 0, 0)
+    texts = [data.clips.captions[row][one] for row, one in zip(rows.tolist(), which, strict=True)]
+    vision, audio = data.read(rows.tolist(), 0, 0)
+    tokens = model.encode(vision=vision, audio=audio, text=encoded.tokens(data.words, texts, s.vast.text.length))
+    embedded = model.embed(model.pool(tokens))
+    chosen = {name: embedded[name] for name in how.modalities}
+    plain = made.objective(chosen, {}, model.temperature, how.settings, None)[0]
+    plain.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(value, plain.detach())
+    for name, parameter in model.named_parameters():
+        if name in gradients and name != "temperature":
+            torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_training_resumes_to_the_same_tensors_and_is_embedded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    s = settings()
+    call(s, "pipeline.training.train.train", "unialign", [0])
+    weights = paths.model(s, "unialign", 0) / "weights.safetensors"
+    once = load_tensors(weights)
+    initial = load_tensors(paths.model(s, "vast", 0) / "weights.safetensors")
+    changed = {name for name in once if not torch.equal(once[name], initial[name])}
+    assert "vast.vision.visual.blocks.0.attn.qkv.weight" in changed
+    assert "vast.audio.patch_embedding.weight" in changed
+    tied = {"vast.text.cls.predictions.decoder.weight"}
+    assert not any(name.removeprefix("vast.").startswith(everything.UNUSED) for name in changed - tied)
+    states = list(paths.state(s, "unialign", "0").iterdir())
+    (states[0] / "step-00000004.safetensors").unlink()
+    call(s, "pipeline.training.train.train", "unialign", [0])
+    assert all(torch.equal(tensor, once[name]) for name, tensor in load_tensors(weights).items())
+    record = json.loads((weights.parent / "run.json").read_text())
+    assert "val/mean/cosine/R1" in record["validation"]
+    call(s, "pipeline.embeddings.embed.embed", "unialign", [0])
+    found = load_tensors(paths.embeddings(s, "unialign", 0, "scenes"))
+    assert {"test/text", "test/text_clip", "test/vision", "test/audio", "test/fused_va", "val/fused_a"} <= set(found)
+    torch.testing.assert_close(found["test/vision"].norm(dim=1), torch.ones(8))
