@@ -43,6 +43,8 @@ def read_waves(
     All files go through one ffmpeg process under a limit of `seconds` a file; if that process complains, each is read
     by itself, so that a damaged file costs only itself.
     """
+    if not files:
+        return []
     with tempfile.TemporaryDirectory(prefix="waves-") as scratch:
         targets = [Path(scratch) / f"{number}.pcm" for number in range(len(files))]
         streams = [_stream(file, target, rate, channels) for file, target in zip(files, targets, strict=True)]

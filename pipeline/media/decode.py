@@ -113,7 +113,7 @@ def _batch(
         else:
             readable.append(name)
     files: list[Path] = [usable[name]["path"] for name in readable]
-    waves = dict(zip(readable, read_waves(files, media.sample_rate, media.time_limit), strict=True)) if files else {}
+    waves = dict(zip(readable, read_waves(files, media.sample_rate, media.time_limit), strict=True))
     rows = []
     for clip in batch:
         row, duration = -1, float(clip["duration"])
