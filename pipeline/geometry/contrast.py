@@ -176,14 +176,14 @@ def _gradients(
         along_rows = rows.weights(i, logits)
         along_columns = columns.weights(j, logits)
         if detach_candidates:
-            (q,) = torch.autograd.grad(scores, leaves[:1], along_rows * scale, retain_graph=True)
-            (k,) = torch.autograd.grad(scores, leaves[1:], along_columns * scale)
+            (q,) = torch.autograd.grad(scores, leaves[:1], along_rows, retain_graph=True)
+            (k,) = torch.autograd.grad(scores, leaves[1:], along_columns)
             along_rows += along_columns
         else:
             along_rows += along_columns
-            q, k = torch.autograd.grad(scores, leaves, along_rows * scale)
+            q, k = torch.autograd.grad(scores, leaves, along_rows)
         by_queries[i] += q
         by_items[:, j] += k
         if tile.temperature.requires_grad:
-            by_temperature -= (along_rows * _finite(logits, rows.masked)).sum() * scale
-    return by_queries, by_items, by_temperature
+            by_temperature -= (along_rows * _finite(logits, rows.masked)).sum()
+    return by_queries.mul_(scale), by_items.mul_(scale), by_temperature.mul_(scale)

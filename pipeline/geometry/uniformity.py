@@ -82,11 +82,11 @@ class _Kernel:
 
     def logs(self, i: slice, j: slice) -> tuple[Tensor, Tensor | None]:
         """-distance^2 / (2 width^2) `[|i|, |j|]`, own and same-caption pairs -inf; and theta / sin(theta) or None."""
-        x, y, slope = self.z[i], self.z[j], None
+        slope = None
+        logs = _self_products(self.z[i]) if i == j else self.z[i] @ self.z[j].mT
         if self.space == "euclidean":
-            logs = torch.addmm(self.half[j], x, y.mT, alpha=self.inverse).add_(self.half[i, None])
+            logs.mul_(self.inverse).add_(self.half[j]).add_(self.half[i, None])
         else:
-            logs = x @ y.mT
             slope = geodesic_slope(logs)
             logs = logs.clamp_(-1.0, 1.0).arccos_().square_().mul_(-0.5 * self.inverse)
         if i == j:
@@ -95,11 +95,22 @@ class _Kernel:
             logs.masked_fill_(self.same[i, j], -torch.inf)
         return logs, slope
 
-    def add(self, out: Tensor, i: slice, j: slice, weights: Tensor) -> None:
-        """Add to `out[i]` what `weights [|i|, |j|]` of pairs (slope included) make of rows j, times width^2."""
-        out[i].addmm_(weights, self.z[j])
+    def pull(self, i: slice, j: slice, weights: Tensor) -> Tensor:
+        """What `weights [|i|, |j|]` of pairs (slope included) make of rows j for rows i, times width^2."""
+        pulled = weights @ self.z[j]
         if self.space == "euclidean":
-            out[i].addcmul_(weights.sum(1, keepdim=True), self.z[i], value=-1)
+            pulled.addcmul_(weights.sum(1, keepdim=True), self.z[i], value=-1)
+        return pulled
+
+
+def _self_products(x: Tensor) -> Tensor:
+    """x x^T with the lower left quarter copied from the upper right: a quarter of the work less."""
+    half = len(x) // 2
+    products = x.new_empty(len(x), len(x))
+    torch.mm(x[:half], x.mT, out=products[:half])
+    torch.mm(x[half:], x[half:].mT, out=products[half:, half:])
+    products[half:, :half] = products[:half, half:].mT
+    return products
 
 
 def _whole(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -111,8 +122,7 @@ def _whole(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
         top = torch.where(counted[:, None], top, 0.0)
     total = p.sub_(top).exp_().sum(1, keepdim=True)
     sums = (top + total.log()).squeeze(1)
-    by_z = torch.zeros_like(kernel.z) if derive else kernel.z
-    by_scale = torch.zeros_like(top[0, 0])
+    by_z, by_scale = kernel.z, torch.zeros_like(top[0, 0])
     if derive:
         p.div_(total if counted is None else torch.where(counted[:, None], total, 1.0))
         if kernel.learn_width:  # sum p log kernel = sum p (log p + sums)
@@ -120,7 +130,7 @@ def _whole(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
                 p
             ).sum()
         weights = p + p.mT
-        kernel.add(by_z, rows, rows, weights if slope is None else weights.mul_(slope))
+        by_z = kernel.pull(rows, rows, weights if slope is None else weights.mul_(slope))
     return sums, (by_z, by_scale)
 
 
@@ -148,7 +158,7 @@ def _tiled(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
                 by_scale += torch.where(weights > 0, weights * logs, 0.0).sum() * (0.5 if i == j else 1.0)
             if slope is not None:
                 weights.mul_(slope)
-            kernel.add(by_z, i, j, weights)
+            by_z[i] += kernel.pull(i, j, weights)
             if i != j:
-                kernel.add(by_z, j, i, weights.mT)
+                by_z[j] += kernel.pull(j, i, weights.mT)
     return sums, (by_z, by_scale)
