@@ -23,7 +23,7 @@ from pipeline.models.audio import LogMelTransformer, normalise
 from pipeline.settings import Optimisation, Settings
 
 #: Most clips a corpus that the probe reads of each split: aiSFX is too slow for all.
-PROBE = {"train": 350, "val": 120}
+PROBE = {"train": 220, "val": 100}
 #: Largest shift in time, seconds.
 SHIFT = 0.3
 TEMPERATURE = 0.07

@@ -1,6 +1,7 @@
 """One BERT for three tasks: text encoder, matching encoder with cross-attention, causal decoder (VAST, 2305.18500).
 
-transformers' layers (Devlin et al. 2019), driven here so that frozen lower layers run once a caption and never again.
+transformers' layers (Devlin et al. 2019), driven here so that frozen lower layers run once a caption and never again,
+and attention is written out: for captions of some 15 pieces torch's fused kernel has a backward many times slower.
 Frozen layers have no cross-attention; that of the others starts as a copy of the layer's self-attention. Dropout is
 off, so that cached activations stay those of a full pass. Word embeddings serve as output weights too and are frozen
 with the layers.
@@ -73,14 +74,14 @@ class Bert(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             hidden: Tensor = self.body.embeddings(input_ids=ids)
             for layer in self.layers[: self.frozen]:
-                hidden = layer(hidden, attention_mask=mask)
+                hidden = rest_of_layer(layer, attend(layer, hidden, hidden, mask), None)
         return hidden
 
     def upper(self, lower: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
         """Activations [B, L, width] after all layers; condition [B, C, width] is attended to if given."""
         hidden = lower
         for layer in self.layers[self.frozen :]:
-            hidden = layer(hidden, attention_mask=mask, encoder_hidden_states=condition)
+            hidden = whole_layer(layer, hidden, mask, condition)
         return hidden
 
     def first(self, lower: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -88,7 +89,7 @@ class Bert(nn.Module):
         *inner, last = self.layers[self.frozen :]
         hidden = lower
         for layer in inner:
-            hidden = layer(hidden, attention_mask=mask, encoder_hidden_states=condition)
+            hidden = whole_layer(layer, hidden, mask, condition)
         sources = None if condition is None else keys_values(last, condition)
         return rest_of_layer(last, attend(last, hidden[:, :1], hidden, mask), sources)[:, 0]
 
@@ -123,6 +124,12 @@ def causal_mask(longest: int, device: torch.device | None = None) -> Tensor:
     return torch.ones(longest, longest, dtype=torch.bool, device=device).tril()[None, None]
 
 
+def whole_layer(layer: Any, hidden: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
+    """A layer's output [B, L, width], as transformers' own forward gives it."""
+    sources = None if condition is None else keys_values(layer, condition)
+    return rest_of_layer(layer, attend(layer, hidden, hidden, mask), sources)
+
+
 def attend(layer: Any, queries: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
     """Self-attention block of a layer for some positions: queries [B, R, width] of hidden [B, L, width]."""
     inner = layer.attention.self
@@ -148,8 +155,10 @@ def rest_of_layer(layer: Any, attended: Tensor, sources: tuple[Tensor, Tensor] |
 
 def _attention(inner: Any, queries: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     query = _heads(inner.query(queries), inner.num_attention_heads)
-    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    return mixed.transpose(1, 2).flatten(2)
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return (scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
