@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline import dispatch
 from pipeline.errors import UserError
 from pipeline.settings import load
 
@@ -48,7 +49,8 @@ def call(
         settings = settings.only(corpus_of(scale, only))
     # Read by OpenMP when torch is first imported, hence before the stage's module.
     os.environ["OMP_NUM_THREADS"] = str(threads or settings.threads)
-    module, name = function.rsplit(".", 1)
+    corpus = next((one for one in arguments if one in settings.corpora), "")
+    module, name = dispatch.resolve(settings, function, corpus).rsplit(".", 1)
     getattr(import_module(module), name)(settings, *arguments, **options)
 
 
@@ -293,6 +295,20 @@ def track(table: Annotated[str, typer.Option(help="a table, e.g. table1")], scal
 def leakage(scale: Scale = None) -> None:
     """Check that nothing crosses splits and that nuisance alone finds nothing."""
     call("pipeline.corpora.leakage.check", scale)
+
+
+@app.command()
+def estimate(
+    target: Annotated[str, typer.Option(help="a table of params/runs.yaml")] = "table1", scale: Scale = None
+) -> None:
+    """What a target costs before it runs: downloads, disk, hours, memory a rank, and what is missing here."""
+    call("pipeline.estimate.estimate", scale, target)
+
+
+@app.command()
+def doctor(scale: Scale = None) -> None:
+    """Check this machine for a scale: what is missing, and where to get it."""
+    call("pipeline.doctor.doctor", scale)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -214,11 +213,12 @@ def _public(settings: Settings, corpus: str) -> list[Planned]:
                 raise UserError(f"{path}: lacks the shipped test clip '{missing[0]}'; get the official test.csv")
             test = [item for item in test if item.clip_id in kept]
         planned += [Planned(item, "test") for item in test]
-    if entry.train or entry.val:
+    if entry.train or entry.val or (entry.test and not test):
         # VGGSound's other official test clips are in its full list, and are trained on.
         tested = {item.clip_id for item in test}
         rest = [i for i in public.read(sources.annotation(registry, "train")) if i.clip_id not in tested]
-        planned += [Planned(item, split) for item, split in _split(corpus, rest, entry.val)]
+        # A corpus without an official test list has one drawn, as its validation.
+        planned += [Planned(i, split) for i, split in _drawn(corpus, rest, entry.val, 0 if test else entry.test)]
     if registry == "activitynet":
         planned = [replace(one, item=public.youtube(one.item)) for one in planned]
     for one in planned:
@@ -241,10 +241,8 @@ def _own(settings: Settings, corpus: str) -> list[Planned]:
             raise UserError(
                 f"{entry.options['csv']}: clip '{name}' has no split, others have; fill the column or drop it"
             )
-        drawn = _split(corpus, [clip.item for clip in clips], entry.val + entry.test)
-        for number, item in enumerate(sorted((i for i, s in drawn if s == "val"), key=_key(corpus))):
-            splits[item.clip_id] = "test" if number < entry.test else "val"
-        splits |= {name: "train" for name, split in splits.items() if not split}
+        drawn = _drawn(corpus, [clip.item for clip in clips], entry.val, entry.test)
+        splits = {item.clip_id: split for item, split in drawn}
     return [Planned(clip.item, splits[clip.item.clip_id], str(clip.file), clip.language, clip.sha256) for clip in clips]
 
 
@@ -252,11 +250,11 @@ def _key(corpus: str) -> Any:
     return lambda item: vggsound_test.order(item.clip_id, f"{corpus}-val")
 
 
-def _split(corpus: str, items: Iterable[Item], val: int) -> list[tuple[Item, str]]:
-    """Items in their order with `val` of them, drawn by SHA-256, for validation."""
-    listed = list(items)
-    held = {item.clip_id for item in sorted(listed, key=_key(corpus))[:val]}
-    return [(item, "val" if item.clip_id in held else "train") for item in listed]
+def _drawn(corpus: str, items: list[Item], val: int, test: int) -> list[tuple[Item, str]]:
+    """Items in their order with their splits: by SHA-256 the first `test` for test, the next `val` for validation."""
+    ranked = [item.clip_id for item in sorted(items, key=_key(corpus))]
+    held = dict.fromkeys(ranked[:test], "test") | dict.fromkeys(ranked[test : test + val], "val")
+    return [(item, held.get(item.clip_id, "train")) for item in items]
 
 
 def _row(one: Planned, shard: str, source: str, licence: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_every_stage_has_a_row(paper: Settings) -> None:
     rows = estimate.rows(paper, "table1")
     assert {row.stage for row in rows} >= {"weights", "corpora", "media", "vast", "training", "embeddings", "retrieval"}
     training = next(row for row in rows if row.stage == "training")
-    assert training.what == "15 trainings of 1460 steps, batch 512, everything"
+    assert training.what == "15 trainings of 1455 steps, batch 512, everything"
     assert training.accelerator > 0
     with pytest.raises(UserError, match="--target table9: no such table"):
         estimate.rows(paper, "table9")
