@@ -2,8 +2,10 @@
 
 Ties: items whose score lies within 1e-7 of the truth's best score are tied with it. The truth takes a random place
 among the tied (seeded, a function of seed and query number alone), so that a collapsed model scores at chance: counting
-ties as wins or by storage order would flatter or punish it. Scores are computed in float64, so that block sizes
-(which change the order of summation by 1e-16) cannot move a rank.
+ties as wins or by storage order would flatter or punish it.
+
+Ranks are those of float64, so that block sizes (which change the order of summation by 1e-16) cannot move one. Our own
+scores are screened in float32 first: only pairs within its worst rounding of a truth's score are computed again.
 
 Several processes: with a process group each takes every n-th block of items and the counts are added up, so that
 every process returns the ranks that one alone would have found.
@@ -79,20 +81,46 @@ def _ranks(
     owner, target = (side.to(queries.device) for side in _pairs(correspondence, number, gallery))
     if both and len(alone := torch.bincount(target, minlength=gallery).eq(0).nonzero()):
         raise ValueError(f"item {int(alone[0])} answers no query")
-    if not isinstance(score, Prepared):
-        score = Prepared(lambda part: part, score)
     pairs = _pair_scores(queries, items, score, owner, target, block)
-    rows = _Side(owner, pairs, number)
-    columns = _Side(target, pairs, gallery)
+    rows, columns = _Side(owner, pairs, number), _Side(target, pairs, gallery)
+    screened = isinstance(score, Prepared) and torch.get_float32_matmul_precision() == "highest"
+    if isinstance(score, Prepared) and screened:
+        longest = float(queries.norm(dim=-1).max())
+        largest = float(items.norm(dim=-1).amax(-1).clamp_min(1).prod())
+        for side in (rows, columns):
+            side.loosen(score.slack(side.above, longest, queries.shape[-1], largest, len(items)))
     first, step = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
     for column in blocks(gallery, block)[first::step]:
-        prepared = score.prepare(items[..., column, :].double())
+        part = items[..., column, :].double()
+        if not isinstance(score, Prepared) or not screened:
+            for row in blocks(number, block):
+                scores = score(queries[..., row, :].double(), part)
+                rows.count(scores, row, 1)
+                if both:
+                    columns.count(scores, column, 0)
+            continue
+        prepared = score.prepare(part)
+        quick = tuple(tensor.float() for tensor in prepared)
         for row in blocks(number, block):
-            scores = score.apply(queries[..., row, :].double(), prepared)
-            rows.count(scores, row, 1)
+            texts = queries[row]
+            scores = score.apply(texts.float(), quick)
+            exact = _Exact(score, texts, prepared)
+            rows.screen(scores, row, 1, exact)
             if both:
-                columns.count(scores, column, 0)
+                columns.screen(scores, column, 0, exact)
     return [side.ranks(seed, group) for side in ((rows, columns) if both else (rows,))]
+
+
+class _Exact:
+    """Float64 scores of some pairs of a block: pair by pair, or the whole block when they are many."""
+
+    def __init__(self, score: Prepared, texts: Tensor, prepared: tuple[Tensor, ...]):
+        self.score, self.texts, self.prepared = score, texts, prepared
+
+    def __call__(self, row: Tensor, column: Tensor) -> Tensor:
+        if len(row) * 16 > self.texts.shape[0] * self.prepared[0].shape[-2]:
+            return self.score.apply(self.texts.double(), self.prepared)[row, column]
+        return self.score.pairs(self.texts[row].double(), self.prepared, column)
 
 
 class _Side:
@@ -111,6 +139,27 @@ class _Side:
         # Bytes are summed faster than booleans; a block has fewer than 2^31 items.
         self.better[part] += (scores > above).view(torch.uint8).sum(dim, dtype=torch.int32)
         self.reached[part] += (scores >= below).view(torch.uint8).sum(dim, dtype=torch.int32)
+
+    def loosen(self, slack: Tensor) -> None:
+        """Thresholds in float32 beyond which its rounding cannot change a decision."""
+        self.surely, self.maybe = (self.above + slack).float(), (self.below - slack).float()
+
+    def screen(self, scores: Tensor, part: slice, dim: int, exact: "_Exact") -> None:
+        maybe = scores >= self.maybe[part].unsqueeze(dim)
+        candidates = maybe.view(torch.uint8).sum(dim, dtype=torch.int32)
+        if not bool(candidates.any()):
+            return
+        surely = scores > self.surely[part].unsqueeze(dim)
+        found = surely.view(torch.uint8).sum(dim, dtype=torch.int32)
+        self.better[part] += found
+        self.reached[part] += found
+        if torch.equal(candidates, found):
+            return
+        row, column = (maybe ^ surely).nonzero(as_tuple=True)
+        values = exact(row, column)
+        owner = (row if dim == 1 else column) + part.start
+        self.better.index_add_(0, owner, (values > self.above[owner]).long())
+        self.reached.index_add_(0, owner, (values >= self.below[owner]).long())
 
     def ranks(self, seed: int, group: "dist.ProcessGroup | None") -> Ranks:
         if group is not None:
@@ -139,14 +188,18 @@ def _pairs(correspondence: Correspondence, number: int, gallery: int) -> tuple[T
     return owner, target
 
 
-def _pair_scores(queries: Tensor, items: Tensor, score: Prepared, owner: Tensor, target: Tensor, block: int) -> Tensor:
-    """Score of each correct pair; the blocks are those that hold them."""
+def _pair_scores(queries: Tensor, items: Tensor, score: Score, owner: Tensor, target: Tensor, block: int) -> Tensor:
+    """Score of each correct pair in float64; blocks are those that hold them."""
     found = []
     for part in blocks(len(owner), block):
+        if isinstance(score, Prepared):
+            what, column = target[part].unique(return_inverse=True)
+            prepared = score.prepare(items[..., what, :].double())
+            found.append(score.pairs(queries[owner[part]].double(), prepared, column))
+            continue
         who, row = owner[part].unique(return_inverse=True)
         what, column = target[part].unique(return_inverse=True)
-        prepared = score.prepare(items[..., what, :].double())
-        found.append(score.apply(queries[..., who, :].double(), prepared)[row, column])
+        found.append(score(queries[..., who, :].double(), items[..., what, :].double())[row, column])
     pairs = torch.cat(found)
     if not bool(torch.isfinite(queries).all() & torch.isfinite(items).all() & torch.isfinite(pairs).all()):
         raise ValueError("a score is not a number: check the embeddings for non-finite values")

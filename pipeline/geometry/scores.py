@@ -8,7 +8,6 @@ Volume and residual ignore signs. Queries that are tuples and items that are tex
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,12 +20,22 @@ Score = Callable[[Tensor, Tensor], Tensor]
 VOLUME_COSINE = 1.0 - 1e-14  # |cos| above this: an item's volume is 0
 
 
+Parts = tuple[Tensor, ...]
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """A score whose work on the items alone is done once for many blocks of texts: `apply(texts, prepare(items))`."""
+    """A score in parts, so that ranking can do each as rarely and as cheaply as it may.
 
-    prepare: Callable[[Tensor], Any]
-    apply: Callable[[Tensor, Any], Tensor]
+    `apply(texts, prepare(items))` is the score of all pairs; `pairs(texts [P, D], prepared, index [P])` that of each
+    text with the item at its index. `slack(at, longest, D, largest, K)` bounds how far `apply` in float32 may stray
+    from float64 where the score is about `at`; `longest`: longest text, `largest`: largest volume of an item.
+    """
+
+    prepare: Callable[[Tensor], Parts]
+    apply: Callable[[Tensor, Parts], Tensor]
+    pairs: Callable[[Tensor, Parts, Tensor], Tensor]
+    slack: Callable[[Tensor, float, int, float, int], Tensor]
 
     def __call__(self, texts: Tensor, items: Tensor) -> Tensor:
         """Scores `[n, n']`; ValueError if the shapes do not fit."""
@@ -34,40 +43,81 @@ class Prepared:
         return self.apply(texts, self.prepare(items))
 
 
-def _mean_direction(items: Tensor) -> Tensor:
-    return unit(unit(items).sum(0))
+def _mean_direction(items: Tensor) -> Parts:
+    return (unit(unit(items).sum(0)),)
 
 
-def _cosine(texts: Tensor, mean: Tensor) -> Tensor:
-    return unit(texts) @ mean.mT
+def _cosine(texts: Tensor, parts: Parts) -> Tensor:
+    return unit(texts) @ parts[0].mT
 
 
-def _basis_and_volume(items: Tensor) -> tuple[Tensor, Tensor]:
+def _cosine_pairs(texts: Tensor, parts: Parts, index: Tensor) -> Tensor:
+    return (unit(texts) * parts[0][index]).sum(-1)
+
+
+def _basis(items: Tensor) -> Parts:
+    return (directions(items)[0],)
+
+
+def _residual(texts: Tensor, parts: Parts) -> Tensor:
+    return -residual_to_span(full(texts), parts[0])
+
+
+def _residual_pairs(texts: Tensor, parts: Parts, index: Tensor) -> Tensor:
+    lengths = texts.square().sum(-1)
+    rest = _distance_pairs(texts, parts[0], index)
+    return -torch.where(lengths > 0, rest / torch.where(lengths > 0, lengths, 1.0), 1.0)
+
+
+def _basis_and_volume(items: Tensor) -> Parts:
     basis, height = directions(items, VOLUME_COSINE)
     return basis, torch.where((items == 0).all(-1), 1.0, height).prod(0)
 
 
-def _volume(texts: Tensor, prepared: tuple[Tensor, Tensor]) -> Tensor:
-    basis, own = prepared
+def _volume(texts: Tensor, parts: Parts) -> Tensor:
+    basis, own = parts
     texts = full(texts)
     return root(squared_distance_from_span(texts, basis), texts.square().sum(-1, keepdim=True)) * -own
 
 
-def _basis(items: Tensor) -> Tensor:
-    return directions(items)[0]
+def _volume_pairs(texts: Tensor, parts: Parts, index: Tensor) -> Tensor:
+    basis, own = parts
+    return root(_distance_pairs(texts, basis, index), texts.square().sum(-1)) * -own[index]
 
 
-def _residual(texts: Tensor, basis: Tensor) -> Tensor:
-    return -residual_to_span(full(texts), basis)
+def _distance_pairs(texts: Tensor, basis: Tensor, index: Tensor) -> Tensor:
+    rest = texts.square().sum(-1)
+    for q in basis:
+        rest = rest - (texts * q[index]).sum(-1).square()
+    return rest.clamp_min(0.0)
+
+
+def _product_slack(width: int) -> float:
+    """Twice the worst rounding of a float32 product of unit vectors whatever the order of summation."""
+    return 2 * (width + 8) * torch.finfo(torch.float32).eps
+
+
+def _cosine_slack(at: Tensor, longest: float, width: int, largest: float, modalities: int) -> Tensor:
+    return torch.full_like(at, _product_slack(width))
+
+
+def _residual_slack(at: Tensor, longest: float, width: int, largest: float, modalities: int) -> Tensor:
+    return torch.full_like(at, (2 * modalities + 1) * _product_slack(width))
+
+
+def _volume_slack(at: Tensor, longest: float, width: int, largest: float, modalities: int) -> Tensor:
+    # |sqrt(a) - sqrt(b)| <= min(|a - b| / sqrt(a), sqrt(|a - b|)), with sqrt(a) = |at| / own volume.
+    squared = (2 * modalities + 1) * _product_slack(width) * longest**2
+    return torch.minimum(largest**2 * squared / at.abs(), torch.full_like(at, largest * squared**0.5))
 
 
 #: Cosine of the text with the normalised mean of the item's unit vectors.
-cosine_score = Prepared(_mean_direction, _cosine)
+cosine_score = Prepared(_mean_direction, _cosine, _cosine_pairs, _cosine_slack)
 #: -sqrt(det G(text, item)) by the item's orthogonal directions: one product and one pass a modality. Nearly dependent
 #: items keep their small volumes (in float64 down to 1e-7), unlike in `residual`.
-volume_score = Prepared(_basis_and_volume, _volume)
+volume_score = Prepared(_basis_and_volume, _volume, _volume_pairs, _volume_slack)
 #: -(1 - |Q^T t|^2) of unit texts.
-residual_score = Prepared(_basis, _residual)
+residual_score = Prepared(_basis, _residual, _residual_pairs, _residual_slack)
 
 
 def flipped(score: Score) -> Score:

@@ -95,6 +95,26 @@ def test_volume_against_a_determinant_oracle(modalities):
             assert found.ties[query] == 0
 
 
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("spread", [1e-7, 1e-5, 1e-2])
+@pytest.mark.parametrize("length", [1.0, 3.0])
+def test_screening_in_float32_moves_no_rank(name, spread, length):
+    torch.manual_seed(3)
+    centre = unit(torch.randn(1, 32))
+    texts = length * unit(centre + spread * torch.randn(150, 32))
+    items = torch.stack(
+        [unit(centre + 0.5 + spread * torch.randn(150, 32)), unit(texts + spread * torch.randn(150, 32))]
+    )
+    items[1, 40] = 0
+    items[:, 41] = items[0, 41]
+    score = SCORES[name]
+    plain = ranks_both(texts, items, score.__call__, torch.arange(150), block=40)
+    screened = ranks_both(texts, items, score, torch.arange(150), block=40)
+    for one, other in zip(plain, screened, strict=True):
+        assert torch.equal(one.rank, other.rank)
+        assert torch.equal(one.ties, other.ties)
+
+
 def _child(process, path, result):
     dist.init_process_group("gloo", init_method=f"file://{path}", rank=process, world_size=2)
     texts, items = data()
