@@ -49,7 +49,7 @@ class Sweep:
         entry = settings.tables[name]
         self.settings, self.name, self.title, self.runs = settings, name, entry.title, entry.runs
         seeds = {run: min(settings.seeds(run), entry.seeds) for run in self.runs}
-        corpora = tested_on(settings, self.runs)
+        corpora = benchmarks_of(settings, self.runs)
         self.measured = Measured(settings, self.runs, corpora, seeds)
         self.labels = {run: entry.labels.get(run, run) for run in self.runs}
         self.headline = {run: self.measured.headline(run) for run in self.runs}
@@ -113,7 +113,8 @@ class Sweep:
         return [
             *self.notes,
             *sizes,
-            f"Seeds: {seeds}. Intervals: 95 %, bootstrap over seeds and caption clusters; geometry: Student's over seeds.",
+            f"Seeds: {seeds}.",
+            "Intervals: 95 %, bootstrap over seeds and caption clusters; of geometry, Student's over seeds.",
             f"Differences are paired; equivalent: the 90 % interval lies within ± {EQUIVALENCE_BAND:g} points.",
             "Scores chosen on validation: "
             + ", ".join(f"{self.labels[r]} {s}" for r, s in self.headline.items())
@@ -220,7 +221,7 @@ class Sweep:
         return [Grid("The paper's rows on MSR-VTT, quoted", ["row", "T2V", "V2T", "average"], shown)]
 
 
-def tested_on(settings: Settings, runs: list[str]) -> list[str]:
+def benchmarks_of(settings: Settings, runs: list[str]) -> list[str]:
     """The benchmark that all runs were trained on, if it is one; all corpora otherwise."""
     trained = {tuple(settings.run(run).corpora) for run in runs}
     only = trained.pop() if len(trained) == 1 else ()

@@ -137,8 +137,14 @@ SWEEPS = [
     "gaps",
 ]
 RETRIEVAL_TABLES = ["table1_all", "table1_tuned"]
-#: Runs that are each trained and tested on one form of `scenes` alone.
-SHARING = SETTINGS.tables["sharing"].runs if SETTINGS.probes else []
+#: Rows of the table sharing: each trained and tested on one form of `scenes`; those of no other table are embedded
+#: for that form alone.
+FORMS = SETTINGS.tables["sharing"].runs if SETTINGS.probes else []
+SHARING = [
+    run
+    for run in FORMS
+    if not any(run in t.runs for n, t in SETTINGS.tables.items() if n != "sharing")
+]
 #: Runs that share a job with others: all but Table 1's, where trainings are short.
 BATCHED = [
     run

@@ -1,6 +1,6 @@
 # Theory: corollaries, conflicts in training, growth with M on real modalities, shared content.
 STAMPS = any(entry.kind == "stamps" for entry in SETTINGS.corpora.values())
-THEORY = ["corollaries", "conflicts", "modalities"] + (["sharing"] if SHARING else [])
+THEORY = ["corollaries", "conflicts", "modalities"] + (["sharing"] if FORMS else [])
 OPTIONS = SETTINGS.theory
 
 
@@ -203,7 +203,7 @@ rule sharing:
     input:
         [
             paths.embeddings(SETTINGS, run, seed, SETTINGS.run(run).corpora[0])
-            for run in SHARING
+            for run in FORMS
             for seed in seeds_of(run)
         ],
     output:
