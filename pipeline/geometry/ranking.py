@@ -81,12 +81,14 @@ def _ranks(
     owner, target = (side.to(queries.device) for side in _pairs(correspondence, number, gallery))
     if both and len(alone := torch.bincount(target, minlength=gallery).eq(0).nonzero()):
         raise ValueError(f"item {int(alone[0])} answers no query")
+    lengths = torch.linalg.vector_norm(queries, dim=-1), torch.linalg.vector_norm(items, dim=-1)
     pairs = _pair_scores(queries, items, score, owner, target, block)
+    if not all(bool(torch.isfinite(values).all()) for values in (*lengths, pairs)):
+        raise ValueError("a score is not a number: check the embeddings for non-finite values")
     rows, columns = _Side(owner, pairs, number), _Side(target, pairs, gallery)
     screened = isinstance(score, Prepared) and torch.get_float32_matmul_precision() == "highest"
     if isinstance(score, Prepared) and screened:
-        longest = float(queries.norm(dim=-1).max())
-        largest = float(items.norm(dim=-1).amax(-1).clamp_min(1).prod())
+        longest, largest = float(lengths[0].max()), float(lengths[1].amax(-1).clamp_min(1).prod())
         for side in (rows, columns):
             side.loosen(score.slack(side.above, longest, queries.shape[-1], largest, len(items)))
     first, step = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
@@ -103,7 +105,7 @@ def _ranks(
         quick = tuple(tensor.float() for tensor in prepared)
         for row in blocks(number, block):
             texts = queries[row]
-            scores = score.apply(texts.float(), quick)
+            scores = score.quick(texts.float(), quick)
             exact = _Exact(score, texts, prepared)
             rows.screen(scores, row, 1, exact)
             if both:
@@ -200,10 +202,7 @@ def _pair_scores(queries: Tensor, items: Tensor, score: Score, owner: Tensor, ta
         who, row = owner[part].unique(return_inverse=True)
         what, column = target[part].unique(return_inverse=True)
         found.append(score(queries[..., who, :].double(), items[..., what, :].double())[row, column])
-    pairs = torch.cat(found)
-    if not bool(torch.isfinite(queries).all() & torch.isfinite(items).all() & torch.isfinite(pairs).all()):
-        raise ValueError("a score is not a number: check the embeddings for non-finite values")
-    return pairs
+    return torch.cat(found)
 
 
 def _places(tied: Tensor, correct: Tensor, seed: int) -> Tensor:

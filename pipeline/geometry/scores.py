@@ -27,13 +27,15 @@ Parts = tuple[Tensor, ...]
 class Prepared:
     """A score in parts, so that ranking can do each as rarely and as cheaply as it may.
 
-    `apply(texts, prepare(items))` is the score of all pairs; `pairs(texts [P, D], prepared, index [P])` that of each
-    text with the item at its index. `slack(at, longest, D, largest, K)` bounds how far `apply` in float32 may stray
-    from float64 where the score is about `at`; `longest`: longest text, `largest`: largest volume of an item.
+    `apply(texts, prepare(items))` is the score of all pairs, `quick` the same within the slack; `pairs(texts [P, D],
+    prepared, index [P])` that of each text with the item at its index. `slack(at, longest, D, largest, K)` bounds how
+    far `quick` in float32 may stray from float64 where the score is about `at`; `longest`: longest text, `largest`:
+    largest volume of an item.
     """
 
     prepare: Callable[[Tensor], Parts]
     apply: Callable[[Tensor, Parts], Tensor]
+    quick: Callable[[Tensor, Parts], Tensor]
     pairs: Callable[[Tensor, Parts, Tensor], Tensor]
     slack: Callable[[Tensor, float, int, float, int], Tensor]
 
@@ -71,13 +73,18 @@ def _residual_pairs(texts: Tensor, parts: Parts, index: Tensor) -> Tensor:
 
 def _basis_and_volume(items: Tensor) -> Parts:
     basis, height = directions(items, VOLUME_COSINE)
-    return basis, torch.where((items == 0).all(-1), 1.0, height).prod(0)
+    return basis, torch.where(torch.linalg.vector_norm(items, dim=-1) == 0, 1.0, height).prod(0)
 
 
 def _volume(texts: Tensor, parts: Parts) -> Tensor:
     basis, own = parts
     texts = full(texts)
     return root(squared_distance_from_span(texts, basis), texts.square().sum(-1, keepdim=True)) * -own
+
+
+def _volume_quick(texts: Tensor, parts: Parts) -> Tensor:
+    basis, own = parts
+    return squared_distance_from_span(texts, basis).sqrt_().mul_(-own)
 
 
 def _volume_pairs(texts: Tensor, parts: Parts, index: Tensor) -> Tensor:
@@ -112,12 +119,12 @@ def _volume_slack(at: Tensor, longest: float, width: int, largest: float, modali
 
 
 #: Cosine of the text with the normalised mean of the item's unit vectors.
-cosine_score = Prepared(_mean_direction, _cosine, _cosine_pairs, _cosine_slack)
+cosine_score = Prepared(_mean_direction, _cosine, _cosine, _cosine_pairs, _cosine_slack)
 #: -sqrt(det G(text, item)) by the item's orthogonal directions: one product and one pass a modality. Nearly dependent
 #: items keep their small volumes (in float64 down to 1e-7), unlike in `residual`.
-volume_score = Prepared(_basis_and_volume, _volume, _volume_pairs, _volume_slack)
+volume_score = Prepared(_basis_and_volume, _volume, _volume_quick, _volume_pairs, _volume_slack)
 #: -(1 - |Q^T t|^2) of unit texts.
-residual_score = Prepared(_basis, _residual, _residual_pairs, _residual_slack)
+residual_score = Prepared(_basis, _residual, _residual, _residual_pairs, _residual_slack)
 
 
 def flipped(score: Score) -> Score:

@@ -110,8 +110,8 @@ def dense_ranks(scores: Tensor, hits: Iterable[list[int]], seed: int = 0) -> tup
     """Ranks of both directions from a score matrix `[N, N']`."""
     number, gallery = scores.shape
     return ranks_both(
-        torch.arange(number)[:, None],
-        torch.arange(gallery)[:, None],
+        torch.arange(number, dtype=torch.float64)[:, None],
+        torch.arange(gallery, dtype=torch.float64)[:, None],
         lambda rows, columns: scores[rows[:, 0].long()][:, columns[:, 0].long()],
         list(hits),
         max(number, gallery),
