@@ -82,3 +82,12 @@ def test_geometry() -> None:
     views = [random_crop(frames, 16, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     torch.testing.assert_close(views[0], views[1])
     assert not torch.equal(views[0], views[2])
+
+
+def test_the_media_stage_agrees() -> None:
+    from pipeline.media import audio
+
+    sound = wave(1500)
+    torch.testing.assert_close(audio.fbank(sound, "vast", 2), vast_slices(sound, 2))
+    torch.testing.assert_close(audio.fbank(sound, "beats")[0], beats_mel(sound))
+    torch.testing.assert_close(audio.fbank(sound, "imagebind"), imagebind_clips(sound))
