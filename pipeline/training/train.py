@@ -112,11 +112,12 @@ def train(settings: Settings, run: str, seeds: list[int]) -> None:
     files = {corpus: paths.pooled(settings, corpus) for corpus in how.corpora}
     data = load(list(files.values()), how.modalities, how.shuffle)
     validation = {corpus: read(file, "val", how.modalities) for corpus, file in files.items()}
-    initial = {} if how.shuffle is not None else initial_heads(paths.model(settings, "vast", 0) / "weights.safetensors")
+    weights = paths.model(settings, "vast", 0) / "weights.safetensors"
+    initial = {} if how.shuffle is not None else initial_heads(weights)
     digests = {
         "code": code_digest("pipeline.training.train"),
         "data": {corpus: sha256(file)[:12] for corpus, file in files.items()},
-        "initial": digest({name: tensor.tolist() for name, tensor in initial.items()}),
+        "initial": sha256(weights)[:12] if initial else "",
     }
 
     def measure(heads: Heads) -> dict[str, float]:
