@@ -152,6 +152,17 @@ def evidence(scale: Scale = None, threads: Threads = None) -> None:
 
 
 @app.command()
+def caption(
+    corpus: Corpus,
+    scale: Scale = None,
+    splits: Annotated[str, typer.Option(help="splits, separated by commas")] = "train,val,test",
+    threads: Threads = None,
+) -> None:
+    """Captions of a corpus's clips by the initial model: beam search and three samples."""
+    call("pipeline.captions.caption.caption", scale, corpus_of(scale, corpus), splits.split(","), threads=threads)
+
+
+@app.command()
 def match(corpus: Corpus, scale: Scale = None, threads: Threads = None) -> None:
     """Matching probabilities of all pairs of a corpus's fixed gallery."""
     call("pipeline.vast.matching.match", scale, corpus_of(scale, corpus), threads=threads)

@@ -88,7 +88,7 @@ def evidence(settings: Settings) -> Path:
 
 def captions(settings: Settings, corpus: str) -> Path:
     """Captions that the initial model wrote."""
-    return corpus_dir(settings, corpus) / "captions.jsonl"
+    return Path("captions") / settings.scale / f"{corpus}.jsonl"
 
 
 def embeddings(settings: Settings, run: str, seed: int, corpus: str) -> Path:

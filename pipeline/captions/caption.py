@@ -7,6 +7,7 @@ Lines are appended block by block to a file of resume state and moved to their p
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -30,15 +31,15 @@ DECODING = {
 }
 
 
-def caption(settings: Settings, corpus: str) -> None:
-    """Write data/<scale>/<corpus>/captions.jsonl for all splits."""
+def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLITS) -> None:
+    """Write captions/<scale>/<corpus>.jsonl for the clips of `splits`."""
     model, tokenizer = models.load(settings)
     weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")[:16]
     towers = [paths.tower_digest(settings, modality) for modality in ("vision", "audio")]
-    state = paths.state(settings, "captions", corpus, f"{digest([weights, towers, DECODING, settings.seed])}.jsonl")
+    state = paths.state(settings, "captions", corpus, f"{digest([weights, towers, DECODING, settings.seed, list(splits)])}.jsonl")
     state.parent.mkdir(parents=True, exist_ok=True)
     done = _whole_lines(state)
-    ids, features = _features(settings, corpus)
+    ids, features = _features(settings, corpus, splits)
     with state.open("a") as stream:
         for start in tqdm(range(0, len(ids), BLOCK), f"captions {corpus}", unit="block", mininterval=1.0):
             if start < done:
@@ -73,8 +74,10 @@ def _whole_lines(state: Path) -> int:
     return kept
 
 
-def _features(settings: Settings, corpus: str) -> tuple[list[tuple[str, str]], dict[str, torch.Tensor]]:
-    """(split, clip) of all clips and their features by modality, the first stored frame of each chunk."""
+def _features(
+    settings: Settings, corpus: str, splits: Sequence[str]
+) -> tuple[list[tuple[str, str]], dict[str, torch.Tensor]]:
+    """(split, clip) of the splits' clips and their features by modality, the first stored frame of each chunk."""
     ids: list[list[tuple[str, str]]] = []
     found = {}
     for modality in ("vision", "audio"):
@@ -84,9 +87,9 @@ def _features(settings: Settings, corpus: str) -> tuple[list[tuple[str, str]], d
                 f"{path}: missing; run: python -m pipeline features --modality {modality} --corpus {corpus}"
             )
         tensors, by_split = files.load_tensors(path), files.load_metadata(path)["ids"]
-        parts = [tensors[split][:, :, 0] if modality == "vision" else tensors[split] for split in paths.SPLITS]
+        parts = [tensors[split][:, :, 0] if modality == "vision" else tensors[split] for split in splits]
         found[modality] = torch.cat(parts)
-        ids.append([(split, clip) for split in paths.SPLITS for clip in by_split[split]])
+        ids.append([(split, clip) for split in splits for clip in by_split[split]])
     if ids[0] != ids[1]:
         raise UserError(
             f"{paths.features(settings, 'audio', corpus)}: other clips than the vision features'; delete both"

@@ -30,7 +30,7 @@ def test_every_tracked_artefact_lies_in_exactly_one_out() -> None:
         artefacts = []
         for corpus in settings.corpora:
             artefacts += [paths.manifest(settings, corpus), paths.pooled(settings, corpus)]
-            artefacts += [paths.matching(settings, corpus)]
+            artefacts += [paths.matching(settings, corpus), paths.captions(settings, corpus)]
             artefacts += [paths.features(settings, modality, corpus) for modality in ("vision", "audio")]
             for shard in paths.shards(settings, corpus):
                 artefacts += [paths.shard(settings, corpus, shard), paths.decoded(settings, corpus, shard)]
