@@ -36,7 +36,8 @@ def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLIT
     model, tokenizer = models.load(settings)
     weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")[:16]
     towers = [paths.tower_digest(settings, modality) for modality in ("vision", "audio")]
-    state = paths.state(settings, "captions", corpus, f"{digest([weights, towers, DECODING, settings.seed, list(splits)])}.jsonl")
+    about = digest([weights, towers, DECODING, settings.seed, list(splits)])
+    state = paths.state(settings, "captions", corpus, f"{about}.jsonl")
     state.parent.mkdir(parents=True, exist_ok=True)
     done = _whole_lines(state)
     ids, features = _features(settings, corpus, splits)
