@@ -9,7 +9,7 @@ Released files use torch's older weight-norm names: `weight_g`, `weight_v`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ class Beats(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         """Tokens [N, frames/16 · bins/16, width] of normalised log-mel slices [N, frames, bins]."""
         # Its attention multiplies scores by 32 after subtracting the largest: too much for bf16 (seen: off by a third).
-        with torch.autocast(mel.device.type, enabled=False):
+        exact = nullcontext() if mel.is_meta else torch.autocast(mel.device.type, enabled=False)
+        with exact:
             mel = mel.to(self.patch_embedding.weight.dtype)
             patches = self.patch_embedding(mel[:, None]).flatten(2).transpose(1, 2)
             tokens = self.layer_norm(patches)
