@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -23,14 +24,14 @@ class Failure:
 
 
 def _serve(connection: Connection, function: Callable[..., Any]) -> None:
-    while True:
-        task = connection.recv()
-        if task is None:
-            return
-        try:
-            connection.send(function(*task))
-        except Exception as error:  # any exception of a decoder is the clip's, not ours
-            connection.send(Failure(" ".join(f"{type(error).__name__}: {error}".split())[:300]))
+    with suppress(EOFError, OSError):  # the parent has ended or was killed
+        while True:
+            task = connection.recv()
+            try:
+                result = function(*task)
+            except Exception as error:  # any exception of a decoder is the clip's, not ours
+                result = Failure(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+            connection.send(result)
 
 
 class _Worker:
