@@ -12,16 +12,17 @@ from pipeline.models.vast import Vast
 #: Share of the caption's pieces that captioning masks, and what they become: [MASK], a random piece, themselves.
 MASKED, REPLACED, RANDOM = 0.6, 0.8, 0.1
 #: Least weight of a negative, so that no row's weights vanish.
-EVEN = 1e-4
+LEAST = 1e-4
 
 
-def negatives(similarity: Tensor, allowed: Tensor, generator: torch.Generator) -> Tensor:
+def negatives(similarity: Tensor, allowed: Tensor, generator: torch.Generator, even: float = 0.0) -> Tensor:
     """One column [B] a row of similarity [B, N] (over the temperature), drawn by softmax + 1e-4 among the allowed.
 
-    A row without an allowed column gets -1.
+    A share `even` of the weight is the same for all allowed columns. A row without any gets -1.
     """
-    weights = similarity.float().masked_fill(~allowed, -torch.inf).softmax(1).nan_to_num(0) + EVEN
-    weights = weights * allowed
+    hard = similarity.float().masked_fill(~allowed, -torch.inf).softmax(1).nan_to_num(0)
+    flat = allowed / allowed.sum(1, keepdim=True).clamp_min(1)
+    weights = ((1 - even) * hard + even * flat + LEAST) * allowed
     drawn = torch.multinomial(weights.clamp_min(1e-30), 1, generator=generator)[:, 0]
     return torch.where(allowed.any(1), drawn, -1)
 

@@ -2,7 +2,8 @@
 
 One corpus a batch, in turns proportional to the corpora's captions: negatives come from the clip's own corpus. The
 other clip of a matching pair is mined by the contrastive similarity among all training clips of the corpus (their
-embeddings are a product of cached features), the other text within the batch. Deviation: VAST mines both in the batch.
+embeddings are a product of cached features), the other text within the batch; half of either is drawn evenly.
+Deviation: VAST mines both in the batch, all by similarity.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from pipeline.settings import Settings
 from pipeline.vast import data, embed, losses
 from pipeline.vast.data import Split
 from pipeline.vast.initialise import initialise
+
+#: Share of the negatives that is drawn evenly: with hard ones alone, matching stays at its prior for long.
+EVEN = 0.5
 
 
 def train(settings: Settings) -> None:
@@ -116,8 +120,9 @@ class Step:
             with torch.no_grad(), torch.autocast("cpu", enabled=False):
                 items = model.contrast(self.pooled[corpus])[1]["va"]
                 text = embeddings["text"].detach()
-                clip = losses.negatives(text[:m] @ items.T / temperature, ~hits[rows[:m]], draws)
-                other = losses.negatives(fused["va"].detach()[:m] @ text.T / temperature, ~same.T[:m], draws)
+                clip = losses.negatives(text[:m] @ items.T / temperature, ~hits[rows[:m]], draws, EVEN)
+                found_text = fused["va"].detach()[:m] @ text.T / temperature
+                other = losses.negatives(found_text, ~same.T[:m], draws, EVEN)
             kept = (clip >= 0) & (other >= 0)
             if bool(kept.any()):
                 clip, other = clip[kept], other[kept]
