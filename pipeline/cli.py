@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="The stages of UniAlign, reproduced. Snakemake calls them; each can be called by hand in the project's folder.",
+    help="The stages of UniAlign, reproduced. Snakemake calls them; each can be called by hand, too.",
 )
 Scale = Annotated[str | None, typer.Option(help="smoke, mini or paper; default: what params/default.yaml names.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: the setting `threads`.")]

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import UserError
+from pipeline.objectives import parse
 
 Scale = Literal["smoke", "mini", "paper"]
 Split = Literal["train", "val", "test"]
@@ -402,10 +403,17 @@ def _has(tree: Any, where: list[str]) -> bool:
 
 
 def _check_names(settings: Settings) -> None:
+    for name, entry in settings.methods.items():
+        _check_objective(f"params/methods.yaml: {name}", entry.objective, entry.settings)
     for name, run in settings.runs.items():
-        if run.method != "vast" and run.method not in settings.methods:
-            known = ", ".join(settings.methods)
-            raise UserError(f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; there are {known}")
+        if run.method != "vast":
+            if run.method not in settings.methods:
+                known = ", ".join(settings.methods)
+                raise UserError(
+                    f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; there are {known}"
+                )
+            entry = settings.methods[run.method]
+            _check_objective(f"params/runs.yaml: runs.{name}", entry.objective, entry.settings | run.settings)
         if run.tuned and run.method not in settings.spaces:
             raise UserError(f"params/spaces.yaml: no space for '{run.method}', which runs.{name} asks for")
     for name, table in settings.tables.items():
@@ -418,3 +426,10 @@ def _check_names(settings: Settings) -> None:
     for method in settings.spaces:
         if method not in settings.methods:
             raise UserError(f"params/spaces.yaml: unknown method '{method}'; there are {', '.join(settings.methods)}")
+
+
+def _check_objective(where: str, objective: str, values: dict[str, Any]) -> None:
+    try:
+        parse(objective, values)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None

@@ -41,6 +41,8 @@ def run(project: Path, *command: str, check: bool = True, timeout: float = 600) 
     return done
 
 
-def snakemake(project: Path, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    project: Path, *arguments: str, check: bool = True, timeout: float = 600
+) -> subprocess.CompletedProcess[str]:
     """`snakemake --cores 2 ARGUMENTS` in the project."""
     return run(project, "snakemake", *arguments, "--cores", "2", check=check, timeout=timeout)

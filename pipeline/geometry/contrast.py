@@ -176,14 +176,20 @@ def _gradients(
         along_rows = rows.weights(i, logits)
         along_columns = columns.weights(j, logits)
         if detach_candidates:
-            (q,) = torch.autograd.grad(scores, leaves[:1], along_rows, retain_graph=True)
-            (k,) = torch.autograd.grad(scores, leaves[1:], along_columns)
+            (q,) = torch.autograd.grad(_dot(scores, along_rows), leaves[:1], retain_graph=True)
+            (k,) = torch.autograd.grad(_dot(scores, along_columns), leaves[1:])
             along_rows += along_columns
         else:
             along_rows += along_columns
-            q, k = torch.autograd.grad(scores, leaves, along_rows)
+            q, k = torch.autograd.grad(_dot(scores, along_rows), leaves)
         by_queries[i] += q
         by_items[:, j] += k
         if tile.temperature.requires_grad:
             by_temperature -= (along_rows * _finite(logits, rows.masked)).sum()
     return by_queries.mul_(scale), by_items.mul_(scale), by_temperature.mul_(scale)
+
+
+@torch.enable_grad()
+def _dot(scores: Tensor, weights: Tensor) -> Tensor:
+    """Their product's sum, []: autograd's own weighting of outputs would import sympy (1.4 s a process)."""
+    return torch.dot(scores.flatten(), weights.flatten())

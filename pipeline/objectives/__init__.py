@@ -9,35 +9,42 @@
 is a scalar tensor that may be learnt. `same [B, B]` marks rows with equal captions, used where the settings say
 `equal_captions: masked`. `terms` holds `attraction` and `repulsion` (their sum is the total) and what else the method
 names; they are differentiable, so detach before keeping. Under several processes pass the gathered batch. Gradients
-exist once (no second derivatives). To add a method: one file, one family in settings.py, one line here.
+exist once (no second derivatives). To add a method: one file, one family in settings.py, one name here.
 """
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from pipeline.objectives.gram import gram
-from pipeline.objectives.holder import holder
-from pipeline.objectives.imagebind import imagebind
-from pipeline.objectives.infonce import infonce
-from pipeline.objectives.inputs import Result
-from pipeline.objectives.languagebind import languagebind
-from pipeline.objectives.pmrl import pmrl
 from pipeline.objectives.settings import TEMPERATURES, parse
-from pipeline.objectives.symile import symile
-from pipeline.objectives.triangle import triangle
-from pipeline.objectives.unialign import unialign
-from pipeline.objectives.vast import vast
 
-OBJECTIVES: dict[str, Callable[..., Result]] = {
-    "infonce": infonce,
-    "imagebind": imagebind,
-    "languagebind": languagebind,
-    "vast": vast,
-    "gram": gram,
-    "triangle": triangle,
-    "symile": symile,
-    "pmrl": pmrl,
-    "holder": holder,
-    "unialign": unialign,
-}
+if TYPE_CHECKING:
+    from pipeline.objectives.inputs import Result
 
-__all__ = ["OBJECTIVES", "TEMPERATURES", "parse"]
+NAMES = (
+    "infonce",
+    "imagebind",
+    "languagebind",
+    "vast",
+    "gram",
+    "triangle",
+    "symile",
+    "pmrl",
+    "holder",
+    "unialign",
+)
+OBJECTIVES: "dict[str, Callable[..., Result]]"
+
+
+def __getattr__(name: str) -> Any:
+    """Objectives are imported when first asked for, so that settings can be checked without torch."""
+    if name in NAMES:
+        globals()[name] = getattr(import_module(f"pipeline.objectives.{name}"), name)
+        return globals()[name]
+    if name == "OBJECTIVES":
+        globals()[name] = {each: __getattr__(each) for each in NAMES}
+        return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["NAMES", "OBJECTIVES", "TEMPERATURES", "parse"]

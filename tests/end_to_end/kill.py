@@ -1,4 +1,4 @@
-"""Kill (-9) the smoke run at moments spread over its artefacts, start it again each time, compare with an undisturbed run.
+"""Kill (-9) the smoke run at moments spread over its artefacts, start it again each time, compare with a whole run.
 
 `python -m tests.end_to_end.kill --kills 20` makes both runs in temporary folders and prints what was killed when.
 """
@@ -30,7 +30,12 @@ def killed_run(project: Path, expected: list[Path], kills: int, seed: int = 0) -
     lines = []
     for number in range(1, kills + 1):
         process = subprocess.Popen(
-            COMMAND, cwd=project, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            COMMAND,
+            cwd=project,
+            env=environment(),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         threshold = number * (len(expected) - 6) // (kills + 1)
         standing = _wait(project, expected, threshold, process)
@@ -40,7 +45,9 @@ def killed_run(project: Path, expected: list[Path], kills: int, seed: int = 0) -
         alive = process.poll() is None
         os.killpg(process.pid, signal.SIGKILL) if alive else None
         process.wait()
-        lines.append(f"kill {number}: {standing} of {len(expected)} files stood, {'killed' if alive else 'ALREADY ENDED'}")
+        lines.append(
+            f"kill {number}: {standing} of {len(expected)} files stood, {'killed' if alive else 'ALREADY ENDED'}"
+        )
     return lines
 
 
