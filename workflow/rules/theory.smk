@@ -75,7 +75,8 @@ rule polyglot:
     input:
         ancient(FETCHED) if STAMPS else [],
     output:
-        paths.polyglot(SETTINGS),
+        # Only its features are kept.
+        temp(paths.polyglot(SETTINGS)),
     log:
         log_of("polyglot"),
     benchmark:
