@@ -13,8 +13,22 @@ from pipeline.errors import UserError
 
 
 def row(**change: Any) -> dict[str, Any]:
-    base = {"clip_id": "c0", "split": "test", "captions": ["a cat"], "media": "c0.mp4", "tracks": "{}", "language": "fr"}
-    base |= {"modalities": ["text", "vision"], "duration": 2.5, "status": "ok", "reason": "", "source": "s", "licence": "l"}
+    base = {
+        "clip_id": "c0",
+        "split": "test",
+        "captions": ["a cat"],
+        "media": "c0.mp4",
+        "tracks": "{}",
+        "language": "fr",
+    }
+    base |= {
+        "modalities": ["text", "vision"],
+        "duration": 2.5,
+        "status": "ok",
+        "reason": "",
+        "source": "s",
+        "licence": "l",
+    }
     return base | {"sha256": "0", "shard": "test-0", "row": 0, "concepts": ["cat"], "group": "a cat"} | change
 
 

@@ -24,6 +24,14 @@ rule fetch:
         stage("fetch")
 
 
+def plan_settings(wildcards):
+    """Digest of what a plan depends on; stories draw from the concepts that stamps keep for training."""
+    entries = [SETTINGS.corpus(wildcards.corpus)]
+    if entries[0].kind in ("stories", "sounds"):
+        entries += [each for each in SETTINGS.corpora.values() if each.kind == "stamps"]
+    return digest([[each.model_dump() for each in entries], SETTINGS.seed])
+
+
 rule plan:
     input:
         sources,
@@ -37,9 +45,7 @@ rule plan:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.corpora.plan"),
-        settings=lambda wildcards: digest(
-            [SETTINGS.corpus(wildcards.corpus).model_dump(), SETTINGS.seed]
-        ),
+        settings=plan_settings,
     shell:
         stage("plan --corpus {wildcards.corpus}")
 
