@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from pipeline import paths
 from pipeline.digests import code_digest, digest
+from pipeline.dispatch import resolve
 from pipeline.errors import UserError
 from pipeline.settings import load
 
@@ -27,12 +28,17 @@ SCALE = SETTINGS.scale
 CORPORA = list(SETTINGS.corpora)
 ENVIRONMENT = "../../envs/pipeline.yaml"
 #: GPUs a training job asks for.
-GPUS = 4 if SCALE == "paper" else 0
+GPUS = SETTINGS.training.devices if SCALE == "paper" else 0
 
 
 def stage(command):
     """The shell command of a stage; its output is shown and kept."""
     return f"python -m pipeline {command} --scale {SCALE} 2>&1 | tee {{log}}"
+
+
+def code_of(function, corpus=""):
+    """Digest of the code that does a stage's work under these settings."""
+    return code_digest(resolve(SETTINGS, function, corpus).rpartition(".")[0])
 
 
 def log_of(name):

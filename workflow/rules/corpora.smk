@@ -44,7 +44,7 @@ rule plan:
     conda:
         ENVIRONMENT
     params:
-        code=code_digest("pipeline.corpora.plan"),
+        code=lambda wildcards: code_of("pipeline.corpora.plan.plan", wildcards.corpus),
         settings=plan_settings,
     shell:
         stage("plan --corpus {wildcards.corpus}")
@@ -62,7 +62,9 @@ rule render:
     conda:
         ENVIRONMENT
     params:
-        code=code_digest("pipeline.corpora.render"),
+        code=lambda wildcards: code_of(
+            "pipeline.corpora.render.render", wildcards.corpus
+        ),
         settings=digest(SETTINGS.media),
     shell:
         stage("render --corpus {wildcards.corpus} --shard {wildcards.shard}")

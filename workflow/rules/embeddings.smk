@@ -28,6 +28,6 @@ for name, runs, seeds in seed_groups(SINGLE):
             gpu=min(GPUS, 1),
         params:
             seeds=listed(seeds),
-            code=code_digest("pipeline.embeddings.embed"),
+            code=code_of("pipeline.embeddings.embed.embed"),
         shell:
             stage("embed --run {wildcards.run} --seeds {params.seeds} --threads 1")

@@ -9,7 +9,7 @@ rule vision_tower:
     conda:
         ENVIRONMENT
     params:
-        code=code_digest("pipeline.features.convert"),
+        code=code_of("pipeline.features.convert.convert"),
         settings=digest(SETTINGS.vision),
     shell:
         stage("tower --modality vision")
@@ -32,7 +32,7 @@ rule audio_tower:
     resources:
         gpu=min(GPUS, 1),
     params:
-        code=code_digest("pipeline.features.tower"),
+        code=code_of("pipeline.features.tower.train"),
         settings=digest([SETTINGS.audio, SETTINGS.audio_candidates, SETTINGS.seed]),
     shell:
         stage("tower --modality audio")
@@ -59,7 +59,7 @@ for modality in ("vision", "audio"):
         resources:
             gpu=min(GPUS, 1),
         params:
-            code=code_digest("pipeline.features.extract"),
+            code=code_of("pipeline.features.extract.extract"),
             tower=paths.tower_digest(SETTINGS, modality),
             # A shell command is composed when it runs, after the loop: it must not read the loop's variable.
             modality=modality,

@@ -23,7 +23,7 @@ for name, runs, seeds in batches(BATCHED):
         params:
             runs=listed(runs),
             seeds=listed(seeds),
-            code=code_digest("pipeline.training.train"),
+            code=code_of("pipeline.training.train.train"),
             settings=digest([run_digest(run) for run in runs]),
         shell:
             stage("train --run {params.runs} --seeds {params.seeds} --threads 1")
@@ -58,7 +58,7 @@ for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING])
         params:
             runs=listed(runs),
             seeds=listed(seeds),
-            code=code_digest("pipeline.embeddings.embed"),
+            code=code_of("pipeline.embeddings.embed.embed"),
         shell:
             stage("embed --run {params.runs} --seeds {params.seeds} --threads 1")
 

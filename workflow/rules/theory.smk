@@ -155,7 +155,7 @@ rule pool_probe:
     conda:
         ENVIRONMENT
     params:
-        code=code_digest("pipeline.vast.pool"),
+        code=code_of("pipeline.vast.pool.pool"),
     shell:
         stage("pool --corpus {wildcards.corpus} --threads 1")
 
@@ -193,7 +193,7 @@ for corpus in dict.fromkeys(SETTINGS.run(run).corpora[0] for run in SHARING):
             ),
             seeds=listed(range(SETTINGS.tables["sharing"].seeds)),
             corpus=corpus,
-            code=code_digest("pipeline.embeddings.embed"),
+            code=code_of("pipeline.embeddings.embed.embed"),
         shell:
             stage(
                 "embed --run {params.runs} --seeds {params.seeds} --corpus {params.corpus} --threads 1"

@@ -41,7 +41,7 @@ for name, runs, seeds in seed_groups([run for run in SINGLE if run != "vast"]):
             gpu=GPUS,
         params:
             seeds=listed(seeds),
-            code=code_digest("pipeline.training.train"),
+            code=code_of("pipeline.training.train.train"),
             settings=lambda wildcards: run_digest(wildcards.run),
         shell:
             stage("train --run {wildcards.run} --seeds {params.seeds} --threads 1")

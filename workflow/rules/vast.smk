@@ -25,7 +25,7 @@ rule vast:
     resources:
         gpu=min(GPUS, 1),
     params:
-        code=code_digest("pipeline.vast.train"),
+        code=code_of("pipeline.vast.train.train"),
         settings=digest([SETTINGS.vast, SETTINGS.seed]),
     shell:
         stage("vast")
@@ -46,7 +46,7 @@ rule pool:
         ENVIRONMENT
     threads: SETTINGS.threads
     params:
-        code=code_digest("pipeline.vast.pool"),
+        code=code_of("pipeline.vast.pool.pool"),
     shell:
         stage("pool")
 
@@ -66,7 +66,7 @@ rule evidence:
         ENVIRONMENT
     threads: SETTINGS.threads
     params:
-        code=code_digest("pipeline.vast.evidence"),
+        code=code_of("pipeline.vast.evidence.evidence"),
         settings=SETTINGS.vast.evidence_captions,
     shell:
         stage("evidence")
@@ -90,7 +90,7 @@ rule match:
     resources:
         gpu=min(GPUS, 1),
     params:
-        code=code_digest("pipeline.vast.matching"),
+        code=code_of("pipeline.vast.matching.match"),
         settings=digest([SETTINGS.retrieval.gallery, SETTINGS.seed]),
     shell:
         stage("match --corpus {wildcards.corpus}")
