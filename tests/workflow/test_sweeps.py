@@ -1,0 +1,69 @@
+"""The DAG of tuning, sweeps and theory: every target resolves, nothing is trained twice, table1 needs none of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import paths
+from pipeline.settings import load
+from tests.project import ROOT, copy_project, run
+from tests.workflow.test_dag import jobs
+
+TARGETS = ("tune", "table1_tuned", "table2", "table4", "table5", "readings", "gaps", "figure1")
+
+
+@pytest.mark.parametrize("scale", ["smoke", "mini"])
+def test_all_targets_resolve_in_few_jobs(tmp_path: Path, scale: str) -> None:
+    output = run(copy_project(tmp_path, scale), "snakemake", "-n", *TARGETS).stdout
+    counts = jobs(output.replace("-", "_").replace(".", "_"))
+    settings = load(scale, ROOT)
+    assert counts["tune_method"] == len(settings.spaces)
+    assert counts["trace"] == len(settings.theory.trace)
+    assert counts["report_sweep"] == counts["geometry"] == 8
+    assert counts["report_retrieval"] == 2
+    assert counts["pool_probe"] == len(settings.probes)
+    assert counts["modalities"] == counts["conflicts"] == counts["corollaries"] == counts["sharing"] == 1
+    trainings = sum(count for name, count in counts.items() if name.startswith("train_"))
+    assert trainings < len(settings.runs) / 2
+
+
+def test_paper_scale_resolves(tmp_path: Path) -> None:
+    output = run(copy_project(tmp_path), "snakemake", "-n", "table2", "--config", "scale=paper").stdout
+    assert sum(count for name, count in jobs(output).items() if name.startswith("train_")) >= 4
+
+
+def test_table1_depends_on_none_of_it(tmp_path: Path) -> None:
+    output = run(copy_project(tmp_path, "mini"), "snakemake", "-n", "table1").stdout
+    for word in ("tuning", "theory", "scenes-", "batch", "polyglot"):
+        assert word not in output, word
+
+
+@pytest.mark.parametrize("table", ["table4", "readings"])
+def test_a_sweep_reads_as_many_seeds_as_it_asks_for(tmp_path: Path, table: str) -> None:
+    settings = load("mini", ROOT)
+    output = run(copy_project(tmp_path, "mini"), "snakemake", "-n", table).stdout
+    block = output.split("rule report_sweep:")[1].split("output:")[0]
+    assert str(paths.ranks(settings, "unialign", 2, "scenes")) in block
+    assert str(paths.ranks(settings, "unialign", 3, "scenes")) not in block
+
+
+def test_a_tuned_run_waits_for_its_winner(tmp_path: Path) -> None:
+    settings = load("smoke", ROOT)
+    weights = paths.model(settings, "gram-tuned", 0) / "weights.safetensors"
+    output = run(copy_project(tmp_path), "snakemake", "-n", str(weights)).stdout
+    assert str(paths.tuning(settings, "gram")) in output.split("rule train_batch_table1_tuned")[1].split("output:")[0]
+
+
+def test_commands_name_what_they_do_not_know(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    for command, message in (
+        (("sweep", "--table", "table9"), "--table table9: params/runs.yaml has table1,"),
+        (("tune", "--method", "clip"), "--method clip: params/spaces.yaml has"),
+        (("pool", "--corpus", "scense"), "--corpus scense: scale smoke has scenes,"),
+    ):
+        done = run(project, "python", "-m", "pipeline", *command, check=False)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
