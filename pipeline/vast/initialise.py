@@ -26,6 +26,8 @@ def initialise(model: Vast, splits: Sequence[Split], lowers: Sequence[Tensor]) -
     features = [split.features(split.clip) for split in splits]
     masks = [(torch.arange(split.ids.shape[1]) < split.lengths[:, None])[:, :, None] for split in splits]
     means = [(lower * mask).float().sum(1) / mask.sum(1) for lower, mask in zip(lowers, masks, strict=True)]
+    # Tokens get the pieces' mean and deviation too: attention that was trained on pieces saturates on larger ones.
+    pieces = torch.cat([lower[mask[:, :, 0]].float() for lower, mask in zip(lowers, masks, strict=True)])
     # Centred a corpus: what distinguishes clips within a corpus is to be found, not the corpus.
     target = torch.cat([mean - mean.mean(0) for mean in means])
     projections: dict[str, Any] = dict(model.condition.items())
@@ -34,6 +36,8 @@ def initialise(model: Vast, splits: Sequence[Split], lowers: Sequence[Tensor]) -
         weight, bias = ridge(inputs.flatten(0, 1), target.repeat_interleave(inputs.shape[1], 0))
         projection.linear.weight.copy_(weight)
         projection.linear.bias.copy_(bias)
+        projection.norm.weight.copy_(pieces.std(0))
+        projection.norm.bias.copy_(pieces.mean(0))
     text = torch.cat([_text(model, lower, split.lengths) for lower, split in zip(lowers, splits, strict=True)])
     heads: Any = model.contrast.heads
     centred = text - text.mean(0)
@@ -49,9 +53,9 @@ def initialise(model: Vast, splits: Sequence[Split], lowers: Sequence[Tensor]) -
         weight, bias = ridge(torch.cat([pooled[part] for part in parts], 1), code)
         heads[f"fused_{name}"].weight.copy_(weight)
         heads[f"fused_{name}"].bias.copy_(bias)
-    pieces = torch.cat([split.ids.flatten() for split in splits]).bincount(minlength=len(model.bert.bias)).float()
-    pieces[0] = 0
-    model.bert.bias.copy_(((pieces + 0.1) / (pieces + 0.1).sum()).log())
+    counts = torch.cat([split.ids.flatten() for split in splits]).bincount(minlength=len(model.bert.bias)).float()
+    counts[0] = 0
+    model.bert.bias.copy_(((counts + 0.1) / (counts + 0.1).sum()).log())
 
 
 def ridge(inputs: Tensor, target: Tensor, centre: bool = True) -> tuple[Tensor, Tensor]:
