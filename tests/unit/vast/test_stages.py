@@ -20,7 +20,7 @@ def trained(tmp_path_factory):
         patch.chdir(folder)
         settings = project.make(folder)
         vast = settings.vast
-        steps = vast.optimisation.model_copy(update={"steps": 60, "learning_rate": 3e-3})
+        steps = vast.optimisation.model_copy(update={"steps": 200, "learning_rate": 3e-3})
         settings = settings.model_copy(update={"vast": vast.model_copy(update={"optimisation": steps})})
         train.train(settings)
         yield settings
