@@ -16,9 +16,9 @@ from pipeline.files import read_json
 from pipeline.ranks import FULL, Key
 from pipeline.reporting import quoted, table
 from pipeline.reporting.contrasts import AVERAGE
-from pipeline.reporting.dots import dots
 from pipeline.reporting.measured import JOINT, Measured
 from pipeline.reporting.retrieval_table import cell, paths_of
+from pipeline.reporting.sweep_figure import draw
 from pipeline.reporting.table import Grid, Record, number
 from pipeline.settings import Settings
 from pipeline.statistics import EQUIVALENCE_BAND, Estimate
@@ -145,11 +145,14 @@ class Sweep:
         return found
 
     def _differences(self) -> list[Record]:
-        """R@1 by cosine minus the first row's, where both have as many seeds; Holm over the rows of a column."""
+        """R@1 by cosine minus the first row's; Holm over the rows of a column.
+
+        Pairs share seeds; a first row with one (the initial model, no training of its own) is the same for every seed.
+        """
         first, *others = self.runs
         found: list[tuple[str, str, Estimate]] = []
         for run in others:
-            if self.measured.seeds[run] != self.measured.seeds[first]:
+            if self.measured.seeds[first] not in (1, self.measured.seeds[run]):
                 continue
             for short, way in JOINT.items():
                 key, parts = Key("test", FULL, way, COSINE), []
@@ -232,14 +235,15 @@ def sweep(settings: Settings, name: str) -> None:
     """Write a sweep's table as json, csv, md and its figure; print it."""
     made = Sweep(settings, name)
     table.write(paths_of(settings, name), made.title, made.records, made.grids, made.foot)
-    panels = {column: column for column in made.columns}
-    files = [paths.figure(settings, name, kind) for kind in ("png", "svg")]
-    dots([r for r in made.main if r.column.count(".") == 1], panels, f"{made.title}, R@1 by cosine", files)
+    draw(settings, name, made.records, made.columns)
     table.show(made.title, made.grids, made.foot)
 
 
 def _judged(record: Record) -> str:
-    return cell(record) + (f" {record.verdict}" if record.verdict else "")
+    if not record.verdict or record.value is None:
+        return cell(record)
+    interval = "" if record.ci_low is None else f" [{record.ci_low:+.1f}, {record.ci_high:+.1f}]"
+    return f"{record.value:+.1f}{interval} {record.verdict}"
 
 
 def _plain(record: Record | None) -> str:

@@ -88,13 +88,15 @@ def test_files_hold_every_number_with_its_uncertainty(settings: Settings, capsys
     assert "tau_ctr=0.5" in capsys.readouterr().out
 
 
-def test_dose_has_recall_at_fifty_and_a_single_seed_row_is_not_compared(settings: Settings) -> None:
+def test_dose_has_recall_at_fifty_and_compares_with_the_one_initial_model(settings: Settings) -> None:
     prepare(settings, "dose", [0.5, 0.4, 0.3, 0.2, 0.1, 0.5, 0.5])
     made = Sweep(settings, "dose")
     fifty = [record for record in made.main if record.column == "scenes.t2va.R@50"]
     assert [record.value for record in fifty] == [pytest.approx(100.0)] * 7
     assert made.measured.seeds["vast"] == 1
-    assert made.differences == []
+    lost = {record.run: record.value for record in made.differences if record.column == "scenes.t2va"}
+    assert lost["literal-steps-10"] == pytest.approx(-10.0)
+    assert lost["unialign-literal"] == pytest.approx(-40.0)
 
 
 def test_missing_geometry_is_one_line(settings: Settings) -> None:
