@@ -39,8 +39,6 @@ def polyglot(settings: Settings) -> None:
     tensors, captions = {}, {}
     samples = int(settings.media.seconds * settings.media.sample_rate)
     for split, (names, pictures, sounds) in found.items():
-        if len(names) < 2:
-            raise UserError(f"{ROOT}: {len(names)} captions of split {split} are spoken in {', '.join(LANGUAGES)}")
         captions[split] = names
         tensors[f"picture-{split}"] = torch.from_numpy(pictures)
         for language, waves in sounds.items():
@@ -62,6 +60,8 @@ def stamps(settings: Settings) -> dict[str, Clips]:
     found = {}
     for name in SPLITS:
         rows = {caption: row for caption, row in chosen.items() if (caption in unseen) == (name == "test")}
+        if len(rows) < 2:
+            raise UserError(f"{ROOT}: {len(rows)} captions of split {name} are spoken in {', '.join(LANGUAGES)}")
         pictures = np.stack([flattened(source.pictures[row]) for row in rows.values()])
         sounds = {}
         for language in LANGUAGES:
