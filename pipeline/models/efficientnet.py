@@ -51,17 +51,19 @@ class Convolution(nn.Module):
         self, channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1, *, activate: bool = True
     ) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, out, kernel, stride, groups=groups, bias=False)
+        # With stride 1 SAME is symmetric and the convolution pads by itself; with stride 2 it depends on the size.
+        own = kernel // 2 if stride == 1 else 0
+        self.convolution = nn.Conv2d(channels, out, kernel, stride, own, groups=groups, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(out, eps=1e-3)
         self.kernel, self.stride, self.activate = kernel, stride, activate
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]."""
-        pads = []
-        for size in (x.shape[-1], x.shape[-2]):
-            short = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
-            pads += [short // 2, short - short // 2]
-        if any(pads):
+        if self.stride > 1:
+            pads = []
+            for size in (x.shape[-1], x.shape[-2]):
+                short = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
+                pads += [short // 2, short - short // 2]
             x = functional.pad(x, pads)
         x = self.norm(self.convolution(x))
         return functional.relu6(x) if self.activate else x
