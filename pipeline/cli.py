@@ -49,7 +49,7 @@ def call(
         settings = settings.only(corpus_of(scale, only))
     # Read by OpenMP when torch is first imported, hence before the stage's module.
     os.environ["OMP_NUM_THREADS"] = str(threads or settings.threads)
-    corpus = next((one for one in arguments if one in settings.corpora), "")
+    corpus = next((one for one in arguments if isinstance(one, str) and one in settings.corpora), "")
     module, name = dispatch.resolve(settings, function, corpus).rsplit(".", 1)
     getattr(import_module(module), name)(settings, *arguments, **options)
 

@@ -78,5 +78,6 @@ def _figure(settings: Settings, name: str, traces: list[dict[str, Any]], measure
                 figures.curve(axes, trace["steps"], points, colour, trace["run"])
         axes.set(title=title, xlabel="step")
         axes.title.set_fontsize(9)
-    panels[0].legend(fontsize=7)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", fontsize=8, ncols=len(labels), frameon=False)
     figures.save(settings, name, figure)

@@ -87,6 +87,7 @@ def modalities(settings: Settings) -> None:
                 "temperature": TEMPERATURE,
                 "intervals": "Student's 95 % over subsets of languages (each with its own seed)",
                 "query": "text to picture, the same clips for every M",
+                "chance_R1": 1 / min(len(about["captions"]["test"]), options.test),
             },
         },
     )
@@ -184,6 +185,7 @@ def _figure(settings: Settings, records: list[dict[str, Any]], real: bool) -> No
                 axes.plot(options.counts, bound, color=colour, linestyle=":", linewidth=1)
         axes.set(title=title + (" (dotted: bound)" if measure == "test/chi" else ""), xlabel="modalities M")
         axes.title.set_fontsize(9)
-    panels[0].legend(fontsize=7)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", fontsize=8, ncols=len(labels), frameon=False)
     figure.suptitle("unseen concepts, " + ("real stamps" if real else "procedural stand-ins"), fontsize=9)
     figures.save(settings, "figure1", figure)
