@@ -6,6 +6,8 @@ under the score that is best on validation; the test set is not read here. A win
 extends the range beyond that edge and adds trials there, the same rule for all methods; how many were spent is
 recorded. Every trial is kept: `curve` is the expected best of k trials (Dodge et al. 2019). Trials are resumable one
 by one: each has its own state folder and its outcome a file.
+
+Trials train the heads on pooled features. Where runs train everything (paper scale) that is a proxy, said in the file.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ def tune(settings: Settings, method: str) -> None:
             "scale": settings.scale,
             "criterion": "validation MRR, mean over corpora and directions, by the score best on validation",
             "seed": SEED,
+            "trials_train": "heads",
+            "runs_train": settings.training.trains,
             "spaces": spaces,
             "trials": done,
             "spent": len(done),
