@@ -33,7 +33,7 @@ smoke: setup  ## Table 1 at smoke scale: tiny random models, nothing downloaded
 	$(SNAKEMAKE) table1 --config scale=smoke
 
 test: setup  ## all tests
-	python -m pytest -q
+	python -m pytest -q -n 2 --dist loadfile
 
 lint: setup  ## ruff, mypy, snakefmt, snakemake --lint
 	ruff check .
