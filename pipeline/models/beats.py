@@ -90,7 +90,8 @@ def ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _build(config: Mapping[str, Any]) -> Any:
-    from speechbrain.lobes.models import beats
+    with torch.device("cpu"):  # torchaudio makes a constant when first imported, which must not land on meta
+        from speechbrain.lobes.models import beats
 
     # speechbrain's class takes its configuration from a checkpoint alone, and its initialisation copies through the
     # CPU, which the meta device refuses: both are given for the moment of construction.

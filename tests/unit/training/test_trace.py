@@ -47,16 +47,18 @@ def test_force_is_the_cosine_of_the_two_gradients(settings: Settings, run: str) 
     torch.manual_seed(0)
     how = recipe(settings, run)
     names = ("text", "vision", "audio")
-    embeddings = {name: unit(torch.randn(8, 6)) for name in names}
-    fused = {name: unit(torch.randn(8, 6)) for name in ("v", "va")}
-    found = module.force(embeddings, fused if run == "vast-continued" else {}, torch.tensor(0.5), how)
+    embeddings = {name: unit(torch.randn(8, 6, dtype=torch.float64)) for name in names}
+    fused = {name: unit(torch.randn(8, 6, dtype=torch.float64)) for name in ("v", "va")}
+    found = module.force(
+        embeddings, fused if run == "vast-continued" else {}, torch.tensor(0.5, dtype=torch.float64), how
+    )
     trained = fused | {"text": embeddings["text"]} if run == "vast-continued" else embeddings
     cosines = []
     for name, z in trained.items():
         leaf = z.clone().requires_grad_()
         given = embeddings | ({name: leaf} if name in embeddings else {})
         conditions = (fused | ({name: leaf} if name in fused else {})) if run == "vast-continued" else {}
-        _, terms = OBJECTIVES[how.objective](given, conditions, torch.tensor(0.5), how.settings)
+        _, terms = OBJECTIVES[how.objective](given, conditions, torch.tensor(0.5, dtype=torch.float64), how.settings)
         pull = torch.autograd.grad(terms["attraction"], leaf, retain_graph=True)[0]
         push = torch.autograd.grad(terms["repulsion"], leaf)[0]
         cosines.append((unit(-pull.double()) * unit(push.double())).sum(1))
