@@ -177,3 +177,23 @@ def batches(runs):
         for (home, count, corpora), members in groups.items()
         for start in range(0, len(members), size)
     ]
+
+
+def sources(wildcards):
+    """What a corpus is planned from."""
+    kind = SETTINGS.corpus(wildcards.corpus).kind
+    return ancient(FETCHED) if kind in ("stamps", "stories", "sounds") else []
+
+
+def plan_settings(wildcards):
+    """Digest of what a plan depends on; stories draw from the concepts that stamps keep for training."""
+    entries = [SETTINGS.corpus(wildcards.corpus)]
+    if entries[0].kind in ("stories", "sounds"):
+        entries += [each for each in SETTINGS.corpora.values() if each.kind == "stamps"]
+    return digest([[each.model_dump() for each in entries], SETTINGS.seed])
+
+
+def theory_figures(*names):
+    return [
+        paths.figure(SETTINGS, name, kind) for name in names for kind in ("png", "svg")
+    ]

@@ -2,12 +2,6 @@
 FETCHED = "downloads/tuxpaint-stamps/index.json"
 
 
-def sources(wildcards):
-    """What a corpus is planned from."""
-    kind = SETTINGS.corpus(wildcards.corpus).kind
-    return ancient(FETCHED) if kind in ("stamps", "stories", "sounds") else []
-
-
 rule fetch:
     output:
         FETCHED,
@@ -22,14 +16,6 @@ rule fetch:
         code=code_digest("pipeline.corpora.fetch"),
     shell:
         stage("fetch")
-
-
-def plan_settings(wildcards):
-    """Digest of what a plan depends on; stories draw from the concepts that stamps keep for training."""
-    entries = [SETTINGS.corpus(wildcards.corpus)]
-    if entries[0].kind in ("stories", "sounds"):
-        entries += [each for each in SETTINGS.corpora.values() if each.kind == "stamps"]
-    return digest([[each.model_dump() for each in entries], SETTINGS.seed])
 
 
 rule plan:

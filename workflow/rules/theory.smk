@@ -4,12 +4,6 @@ THEORY = ["corollaries", "conflicts", "modalities"] + (["sharing"] if FORMS else
 OPTIONS = SETTINGS.theory
 
 
-def theory_figures(*names):
-    return [
-        paths.figure(SETTINGS, name, kind) for name in names for kind in ("png", "svg")
-    ]
-
-
 rule corollaries:
     input:
         [
