@@ -1,4 +1,4 @@
-"""Figure of a retrieval table: a dot with its interval a method, a panel a benchmark; both directions."""
+"""Figure of a retrieval table: a dot with its interval a method, a panel (with a scale of its own) a benchmark."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def dots(records: Sequence[Record], panels: dict[str, str], title: str, files: S
         1,
         len(panels),
         figsize=(2.1 + 2.5 * len(panels), 1.4 + 0.42 * len(rows)),
-        sharex=True,
         sharey=True,
         squeeze=False,
     )
@@ -44,7 +43,7 @@ def dots(records: Sequence[Record], panels: dict[str, str], title: str, files: S
                     axis.axvline(record.chance, color="0.6", linewidth=0.8, linestyle=":")
         axis.set_title(shown, fontsize=10)
         axis.set_xlabel("R@1 %")
-        axis.set_xlim(left=-1)
+        axis.set_xlim(left=-0.02 * axis.get_xlim()[1])
         axis.grid(axis="x", color="0.9")
         axis.set_axisbelow(True)
         for side in ("top", "right"):
