@@ -17,7 +17,8 @@ from torch import Tensor
 from pipeline import files, loop, paths
 from pipeline.digests import code_digest, digest
 from pipeline.models import vast as models
-from pipeline.objectives import OBJECTIVES, parse
+from pipeline.objectives.settings import parse
+from pipeline.objectives.vast import vast as contrast
 from pipeline.settings import Settings
 from pipeline.vast import data, embed, losses
 from pipeline.vast.data import Split
@@ -111,7 +112,7 @@ class Step:
             embeddings, fused = model.contrast(pooled)
         temperature = model.contrast.temperature
         same = hits[rows][:, clips]
-        total, _ = OBJECTIVES["vast"](embeddings, fused, temperature, self.objective, same)
+        total, _ = contrast(embeddings, fused, temperature, self.objective, same)
         terms = {"contrast": total.detach(), "temperature": temperature.detach()}
         condition = model.tokens(features)
 
