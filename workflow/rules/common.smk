@@ -6,8 +6,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
-from snakemake.exceptions import WorkflowError
-
 from pipeline import paths
 from pipeline.digests import code_digest, digest
 from pipeline.dispatch import resolve
@@ -20,7 +18,7 @@ def settings_or_stop():
     try:
         return load(config.get("scale"))
     except UserError as error:
-        raise WorkflowError(str(error))
+        sys.exit(f"error: {error}")
 
 
 SETTINGS = settings_or_stop()

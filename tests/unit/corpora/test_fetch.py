@@ -14,8 +14,6 @@ from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.settings import Settings
 
-needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="no dpkg-deb here")
-
 
 @pytest.fixture
 def package(tree: Path, tmp_path: Path) -> Path:
@@ -43,7 +41,6 @@ def with_digest(settings: Settings, digest: str) -> Settings:
     return settings.model_copy(update={"corpora": corpora})
 
 
-@needs_dpkg
 def test_given_package(settings: Settings, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
