@@ -261,6 +261,7 @@ class Settings(Strict):
     preset: str = Field(default="", description="overlay of params/presets/ that was laid over the scale")
     seed: int
     threads: int = Field(gt=0)
+    threads_beside: int = Field(gt=0)
     media: Media
     vision: VisionTower
     audio: AudioTower

@@ -12,10 +12,10 @@ rule caption:
         benchmark_of("caption/{corpus}")
     conda:
         ENVIRONMENT
-    threads: SETTINGS.threads
+    threads: SETTINGS.threads_beside
     resources:
         gpu=min(GPUS, 1),
     params:
         code=code_digest("pipeline.captions.caption"),
     shell:
-        stage("caption --corpus {wildcards.corpus} --splits val")
+        stage_beside("caption --corpus {wildcards.corpus} --splits val")

@@ -34,6 +34,11 @@ def stage(command):
     return f"python -m pipeline {command} --scale {SCALE} 2>&1 | tee {{log}}"
 
 
+def stage_beside(command):
+    """The same for a job that finds others to run beside it: two of one thread do more than one of two."""
+    return stage(f"{command} --threads {SETTINGS.threads_beside}")
+
+
 def code_of(function, corpus=""):
     """Digest of the code that does a stage's work under these settings."""
     return code_digest(resolve(SETTINGS, function, corpus).rpartition(".")[0])

@@ -30,4 +30,4 @@ for name, runs, seeds in seed_groups(SINGLE):
             seeds=listed(seeds),
             code=code_of("pipeline.embeddings.embed.embed"),
         shell:
-            stage("embed --run {wildcards.run} --seeds {params.seeds} --threads 1")
+            stage_beside("embed --run {wildcards.run} --seeds {params.seeds}")

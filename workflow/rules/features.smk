@@ -28,14 +28,14 @@ rule audio_tower:
         benchmark_of("tower/audio")
     conda:
         ENVIRONMENT
-    threads: SETTINGS.threads
+    threads: SETTINGS.threads_beside
     resources:
         gpu=min(GPUS, 1),
     params:
         code=code_of("pipeline.features.tower.train"),
         settings=digest([SETTINGS.audio, SETTINGS.audio_candidates, SETTINGS.seed]),
     shell:
-        stage("tower --modality audio")
+        stage_beside("tower --modality audio")
 
 
 for modality in ("vision", "audio"):
@@ -55,7 +55,7 @@ for modality in ("vision", "audio"):
             benchmark_of(f"features/{modality}/{{corpus}}")
         conda:
             ENVIRONMENT
-        threads: SETTINGS.threads
+        threads: SETTINGS.threads_beside
         resources:
             gpu=min(GPUS, 1),
         params:
@@ -64,4 +64,4 @@ for modality in ("vision", "audio"):
             # A shell command is composed when it runs, after the loop: it must not read the loop's variable.
             modality=modality,
         shell:
-            stage("features --modality {params.modality} --corpus {wildcards.corpus}")
+            stage_beside("features --modality {params.modality} --corpus {wildcards.corpus}")

@@ -31,4 +31,4 @@ for name, runs, seeds in seed_groups(SINGLE):
             code=code_digest("pipeline.retrieval.rank"),
             settings=digest(SETTINGS.retrieval),
         shell:
-            stage("rank --run {wildcards.run} --seeds {params.seeds} --threads 1")
+            stage_beside("rank --run {wildcards.run} --seeds {params.seeds}")

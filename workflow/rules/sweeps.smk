@@ -26,7 +26,7 @@ for name, runs, seeds in batches(BATCHED):
             code=code_of("pipeline.training.train.train"),
             settings=digest([run_digest(run) for run in runs]),
         shell:
-            stage("train --run {params.runs} --seeds {params.seeds} --threads 1")
+            stage_beside("train --run {params.runs} --seeds {params.seeds}")
 
 
 for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING]):
@@ -60,7 +60,7 @@ for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING])
             seeds=listed(seeds),
             code=code_of("pipeline.embeddings.embed.embed"),
         shell:
-            stage("embed --run {params.runs} --seeds {params.seeds} --threads 1")
+            stage_beside("embed --run {params.runs} --seeds {params.seeds}")
 
     rule:
         name:
@@ -93,7 +93,7 @@ for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING])
             code=code_digest("pipeline.retrieval.rank"),
             settings=digest(SETTINGS.retrieval),
         shell:
-            stage("rank --run {params.runs} --seeds {params.seeds} --threads 1")
+            stage_beside("rank --run {params.runs} --seeds {params.seeds}")
 
 
 rule geometry:
@@ -111,7 +111,7 @@ rule geometry:
         code=code_digest("pipeline.theory.geometry"),
         table=lambda wildcards: digest(SETTINGS.tables[wildcards.table]),
     shell:
-        stage("geometry --table {wildcards.table} --threads 1")
+        stage_beside("geometry --table {wildcards.table}")
 
 
 rule report_sweep:

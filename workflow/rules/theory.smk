@@ -25,7 +25,7 @@ rule corollaries:
         code=code_digest("pipeline.theory.corollaries"),
         settings=digest(OPTIONS),
     shell:
-        stage("corollaries --threads 1")
+        stage_beside("corollaries")
 
 
 rule trace:
@@ -44,7 +44,7 @@ rule trace:
         code=code_digest("pipeline.training.trace"),
         settings=lambda wildcards: digest([run_digest(wildcards.run), OPTIONS]),
     shell:
-        stage("trace --run {wildcards.run} --threads 1")
+        stage_beside("trace --run {wildcards.run}")
 
 
 rule conflicts:
@@ -129,7 +129,7 @@ rule modalities:
             ]
         ),
     shell:
-        stage("modalities --threads 1")
+        stage_beside("modalities")
 
 
 rule pool_probe:
@@ -151,7 +151,7 @@ rule pool_probe:
     params:
         code=code_of("pipeline.vast.pool.pool"),
     shell:
-        stage("pool --corpus {wildcards.corpus} --threads 1")
+        stage_beside("pool --corpus {wildcards.corpus}")
 
 
 for corpus in dict.fromkeys(SETTINGS.run(run).corpora[0] for run in SHARING):
@@ -189,8 +189,8 @@ for corpus in dict.fromkeys(SETTINGS.run(run).corpora[0] for run in SHARING):
             corpus=corpus,
             code=code_of("pipeline.embeddings.embed.embed"),
         shell:
-            stage(
-                "embed --run {params.runs} --seeds {params.seeds} --corpus {params.corpus} --threads 1"
+            stage_beside(
+                "embed --run {params.runs} --seeds {params.seeds} --corpus {params.corpus}"
             )
 
 
@@ -214,4 +214,4 @@ rule sharing:
         code=code_digest("pipeline.theory.sharing"),
         table=digest(SETTINGS.tables["sharing"]),
     shell:
-        stage("sharing --threads 1")
+        stage_beside("sharing")

@@ -44,4 +44,4 @@ for name, runs, seeds in seed_groups([run for run in SINGLE if run != "vast"]):
             code=code_of("pipeline.training.train.train"),
             settings=lambda wildcards: run_digest(wildcards.run),
         shell:
-            stage("train --run {wildcards.run} --seeds {params.seeds} --threads 1")
+            stage_beside("train --run {wildcards.run} --seeds {params.seeds}")

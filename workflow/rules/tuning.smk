@@ -27,4 +27,4 @@ rule tune_method:
             ]
         ),
     shell:
-        stage("tune --method {wildcards.method} --threads 1")
+        stage_beside("tune --method {wildcards.method}")

@@ -44,11 +44,11 @@ rule pool:
         benchmark_of("pool")
     conda:
         ENVIRONMENT
-    threads: SETTINGS.threads
+    threads: SETTINGS.threads_beside
     params:
         code=code_of("pipeline.vast.pool.pool"),
     shell:
-        stage("pool")
+        stage_beside("pool")
 
 
 rule evidence:
@@ -64,12 +64,12 @@ rule evidence:
         benchmark_of("evidence")
     conda:
         ENVIRONMENT
-    threads: SETTINGS.threads
+    threads: SETTINGS.threads_beside
     params:
         code=code_of("pipeline.vast.evidence.evidence"),
         settings=SETTINGS.vast.evidence_captions,
     shell:
-        stage("evidence")
+        stage_beside("evidence")
 
 
 rule match:
@@ -86,11 +86,11 @@ rule match:
         benchmark_of("match/{corpus}")
     conda:
         ENVIRONMENT
-    threads: SETTINGS.threads
+    threads: SETTINGS.threads_beside
     resources:
         gpu=min(GPUS, 1),
     params:
         code=code_of("pipeline.vast.matching.match"),
         settings=digest([SETTINGS.retrieval.gallery, SETTINGS.seed]),
     shell:
-        stage("match --corpus {wildcards.corpus}")
+        stage_beside("match --corpus {wildcards.corpus}")
