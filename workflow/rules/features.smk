@@ -64,4 +64,6 @@ for modality in ("vision", "audio"):
             # A shell command is composed when it runs, after the loop: it must not read the loop's variable.
             modality=modality,
         shell:
-            stage_beside("features --modality {params.modality} --corpus {wildcards.corpus}")
+            stage_beside(
+                "features --modality {params.modality} --corpus {wildcards.corpus}"
+            )
