@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent
-#: Modules whose code does not change what a stage computes: values of settings are digested by themselves.
+#: Modules and packages whose code does not change what a stage computes: values of settings are digested by themselves.
 NEUTRAL = frozenset({"pipeline.settings", "pipeline.errors", "pipeline.cli", "pipeline.paths", "pipeline.digests"})
 
 
@@ -32,11 +32,15 @@ def code_digest(module: str, length: int = 12) -> str:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in seen or name in NEUTRAL:
+        if name in seen or _neutral(name):
             continue
         seen.add(name)
         waiting.extend(_imports(name))
     return digest({name: _tree(name) for name in sorted(seen)}, length)
+
+
+def _neutral(name: str) -> bool:
+    return name in NEUTRAL or name.rpartition(".")[0] in NEUTRAL
 
 
 def _file(name: str) -> Path | None:

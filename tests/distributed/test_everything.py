@@ -17,7 +17,7 @@ import torch
 from pipeline.training import everything
 from tests.unit import test_paper_path as shared
 s = shared.settings(optimisation={"micro_batch": 2})
-with everything._group() as (rank, world, device):
+with everything.group() as (rank, world, device):
     place = everything.Place(rank, world, device)
     everything.Place = lambda: place
     value, gradients = shared.step(s)

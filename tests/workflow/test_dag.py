@@ -60,6 +60,15 @@ def test_code_digest_sees_operators_and_not_comments(tmp_path: Path, monkeypatch
     assert value() == before
     helper.write_text("def add(a, b):\n    return a - b\n")
     assert value() != before
+    changed = value()
+    for name in ("settings", "settings.values"):  # how settings are typed and loaded changes no result by itself
+        path = package.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("LIMIT = 1\n")
+        main.write_text(main.read_text().replace("def run", f"from pipeline.{name} import LIMIT\n\n\ndef run"))
+        imported = value()
+        path.write_text("LIMIT = 2\n")
+        assert value() == imported != changed
     for cached in (digests._imports, digests._tree, digests._parsed):
         cached.cache_clear()
 

@@ -1,0 +1,83 @@
+"""The application, the options that commands share, and the call of a stage."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import dispatch
+from pipeline.errors import UserError
+from pipeline.settings import load
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The stages of UniAlign, reproduced. Snakemake calls them; each can be called by hand, too.",
+)
+Scale = Annotated[str | None, typer.Option(help="smoke, mini or paper; default: what params/default.yaml names.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: the setting `threads`.")]
+Corpus = Annotated[str, typer.Option(help="a corpus of the scale, e.g. scenes")]
+Shard = Annotated[str, typer.Option(help="a shard of the corpus, e.g. train-0")]
+RunName = Annotated[str, typer.Option(help="a run of params/runs.yaml, e.g. gram")]
+RunNames = Annotated[str, typer.Option("--run", help="runs of params/runs.yaml, separated by commas: gram,unialign")]
+TableName = Annotated[str, typer.Option(help="a table of params/runs.yaml, e.g. readings")]
+Probe = Annotated[str | None, typer.Option(help="only this corpus or probe, e.g. scenes-redundant")]
+Seeds = Annotated[str, typer.Option(help="seeds, separated by commas: 0,1,2")]
+Modality = Annotated[str, typer.Option(help="vision or audio")]
+
+
+def call(
+    function: str,
+    scale: str | None,
+    *arguments: Any,
+    threads: int | None = None,
+    only: str | None = None,
+    **options: Any,
+) -> None:
+    """Load the settings of `scale`, limit the threads and call `module.function(settings, *arguments)`.
+
+    `only` shows the function that corpus or probe as the only one.
+    """
+    settings = load(scale)
+    if only is not None:
+        settings = settings.only(corpus_of(scale, only))
+    # Read by OpenMP when torch is first imported, hence before the stage's module.
+    os.environ["OMP_NUM_THREADS"] = str(threads or settings.threads)
+    # Waiting threads that spin take the core from whatever runs beside: 6 s a step of vast where 0.8 s would do.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    corpus = next((one for one in arguments if isinstance(one, str) and one in settings.corpora), "")
+    module, name = dispatch.resolve(settings, function, corpus).rsplit(".", 1)
+    getattr(import_module(module), name)(settings, *arguments, **options)
+
+
+def corpus_of(scale: str | None, corpus: str) -> str:
+    """`corpus` if the scale has it (or a probe of that name); a UserError names those it has."""
+    known = [*load(scale).corpora, *load(scale).probes]
+    if corpus not in known:
+        raise UserError(f"--corpus {corpus}: scale {load(scale).scale} has {', '.join(known)}")
+    return corpus
+
+
+def table_of(scale: str | None, table: str) -> str:
+    """`table` if params/runs.yaml has it; a UserError names those it has."""
+    known = load(scale).tables
+    if table not in known:
+        raise UserError(f"--table {table}: params/runs.yaml has {', '.join(known)}")
+    return table
+
+
+def probe(scale: str | None, corpus: str) -> str | None:
+    """`corpus` if it is a probe: the stages that make it see it alone."""
+    return corpus if corpus in load(scale).probes else None
+
+
+def numbers(text: str) -> list[int]:
+    """`0,1,2` as integers."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {text}: expected whole numbers separated by commas") from None

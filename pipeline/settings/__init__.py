@@ -1,0 +1,49 @@
+"""Typed view of `params/`: one load for Snakemake, DVC and every stage; a wrong key or value is one line that names it.
+
+`params/default.yaml` names the scale and holds what all scales share; `params/<scale>.yaml` is laid over it;
+`corpora.yaml`, `methods.yaml` and `runs.yaml` are registries.
+"""
+
+from pipeline.settings.loading import load
+from pipeline.settings.registries import Corpus, Dimension, Method, Run, Split, Table
+from pipeline.settings.resolved import Scale, Settings
+from pipeline.settings.stages import (
+    AudioTower,
+    Media,
+    Modalities,
+    Optimisation,
+    Retrieval,
+    Text,
+    Theory,
+    Training,
+    Tuning,
+    Vast,
+    VisionTower,
+    Weights,
+)
+from pipeline.settings.strict import Strict
+
+__all__ = [
+    "AudioTower",
+    "Corpus",
+    "Dimension",
+    "Media",
+    "Method",
+    "Modalities",
+    "Optimisation",
+    "Retrieval",
+    "Run",
+    "Scale",
+    "Settings",
+    "Split",
+    "Strict",
+    "Table",
+    "Text",
+    "Theory",
+    "Training",
+    "Tuning",
+    "Vast",
+    "VisionTower",
+    "Weights",
+    "load",
+]

@@ -1,0 +1,143 @@
+"""One load of `params/`: overlays laid over one another, names checked against the registries, mistakes in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.errors import UserError
+from pipeline.objectives import parse
+from pipeline.settings.resolved import Settings
+
+
+def load(scale: str | None = None, root: Path | None = None, preset: str | None = None) -> Settings:
+    """Settings of a scale and preset (default: those that `params/default.yaml` names)."""
+    return _load(scale, (root or Path()).resolve(), preset)
+
+
+@cache
+def _load(scale: str | None, root: Path, preset: str | None) -> Settings:
+    params = root / "params"
+    default = _yaml(params / "default.yaml")
+    scale = scale or default.get("scale")
+    overlay_file = params / f"{scale}.yaml"
+    if scale not in ("smoke", "mini", "paper") or not overlay_file.is_file():
+        raise UserError(f"params/default.yaml: scale: '{scale}' is none of smoke, mini, paper")
+    overlay = _yaml(overlay_file)
+    preset = default.get("preset", "") if preset is None else preset
+    if preset:
+        overlay = _merge(overlay, _preset(params, str(preset), scale))
+    registries = {name: _yaml(params / f"{name}.yaml") for name in ("corpora", "methods", "runs", "spaces")}
+    merged = _merge(default, overlay) | {"scale": scale, "preset": preset}
+    merged["corpora"] = _corpora(registries["corpora"], overlay.get("corpora", {}), scale)
+    merged["probes"] = _corpora(registries["corpora"], overlay.get("probes", {}), scale)
+    merged["methods"], merged["spaces"] = registries["methods"], registries["spaces"]
+    merged["runs"] = _merge(registries["runs"].get("runs", {}), overlay.get("runs", {}))
+    merged["tables"] = _merge(registries["runs"].get("tables", {}), overlay.get("tables", {}))
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise UserError(_first_error(error, default, overlay, str(scale))) from None
+    _check_names(settings)
+    return settings
+
+
+def _preset(params: Path, preset: str, scale: str) -> dict[str, Any]:
+    """An overlay of `params/presets/`; it names the scale it is made for. A corpus set to null is taken out."""
+    known = sorted(path.stem for path in (params / "presets").glob("*.yaml"))
+    if preset not in known:
+        raise UserError(f"params/default.yaml: preset: '{preset}' is none of {', '.join(known) or 'params/presets/'}")
+    overlay = _yaml(params / "presets" / f"{preset}.yaml")
+    made_for = overlay.pop("scale", None)
+    if made_for != scale:
+        raise UserError(f"params/presets/{preset}.yaml: is made for scale {made_for}, not {scale}")
+    return overlay
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: missing; restore it from the repository")
+    try:
+        value = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a mapping")
+    return value
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _corpora(registry: Mapping[str, Any], sizes: Mapping[str, Any], scale: str | None) -> dict[str, Any]:
+    for name in sizes:
+        if name not in registry:
+            raise UserError(
+                f"params/{scale}.yaml: corpora.{name}: unknown corpus; params/corpora.yaml has {', '.join(registry)}"
+            )
+    return {name: _merge(registry[name], size) for name, size in sizes.items() if size is not None}
+
+
+def _first_error(error: ValidationError, default: dict[str, Any], overlay: dict[str, Any], scale: str) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(where)
+    if where[0] in ("methods", "spaces", "runs", "tables"):
+        file = f"{where[0]}.yaml" if where[0] in ("methods", "spaces") else "runs.yaml"
+    elif where[0] == "corpora":
+        file = f"{scale}.yaml or params/corpora.yaml"
+    else:
+        file = f"{scale}.yaml" if _has(overlay, where) else "default.yaml"
+    problem = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
+    return f"params/{file}: {key}: {problem}"
+
+
+def _has(tree: Any, where: list[str]) -> bool:
+    for part in where:
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
+
+
+def _check_names(settings: Settings) -> None:
+    for name, entry in settings.methods.items():
+        _check_objective(f"params/methods.yaml: {name}", entry.objective, entry.settings)
+    for name, run in settings.runs.items():
+        if run.method != "vast":
+            if run.method not in settings.methods:
+                known = ", ".join(settings.methods)
+                raise UserError(
+                    f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; there are {known}"
+                )
+            entry = settings.methods[run.method]
+            _check_objective(f"params/runs.yaml: runs.{name}", entry.objective, entry.settings | run.settings)
+        if run.tuned and run.method not in settings.spaces:
+            raise UserError(f"params/spaces.yaml: no space for '{run.method}', which runs.{name} asks for")
+    for name, table in settings.tables.items():
+        for row in table.runs:
+            if row not in settings.runs:
+                raise UserError(f"params/runs.yaml: tables.{name}.runs: unknown run '{row}'")
+        for row in table.labels:
+            if row not in table.runs:
+                raise UserError(f"params/runs.yaml: tables.{name}.labels: '{row}' is no run of the table")
+    for method in settings.spaces:
+        if method not in settings.methods:
+            raise UserError(f"params/spaces.yaml: unknown method '{method}'; there are {', '.join(settings.methods)}")
+
+
+def _check_objective(where: str, objective: str, values: dict[str, Any]) -> None:
+    try:
+        parse(objective, values)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None

@@ -1,0 +1,81 @@
+"""Entries of the registries: `params/corpora.yaml`, `methods.yaml`, `spaces.yaml` and `runs.yaml` with its tables."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.settings.strict import Strict
+
+Split = Literal["train", "val", "test"]
+
+
+class Corpus(Strict):
+    """A corpus: where it comes from, what it stands for, how large its splits are."""
+
+    kind: Literal["stamps", "stories", "scenes", "sounds", "annotated"]
+    stands_for: str
+    source: str
+    licence: str
+    train: int = Field(ge=0, description="clips")
+    val: int = Field(ge=0)
+    test: int = Field(ge=0)
+    shards: dict[Split, int]
+    options: dict[str, float | int | str | bool] = Field(default={}, description="of its kind of corpus")
+
+
+class Method(Strict):
+    """A training objective and the constants of its paper."""
+
+    objective: str
+    settings: dict[str, Any] = Field(default={}, description="of the objective, see pipeline/objectives/settings.py")
+    temperature: float = Field(gt=0)
+    learn_temperature: bool
+    source: str
+
+
+class Dimension(Strict):
+    """What a search draws: log-uniformly between two bounds, or one of a list."""
+
+    low: float | None = Field(default=None, gt=0)
+    high: float | None = Field(default=None, gt=0)
+    choices: list[float | str] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Dimension:
+        bounds = self.low is not None and self.high is not None and self.low < self.high
+        if bounds == bool(self.choices) or (self.choices and (self.low is not None or self.high is not None)):
+            raise ValueError("give either low < high or choices")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The two bounds; a ValueError for a list of choices."""
+        if self.low is None or self.high is None:
+            raise ValueError("a list of choices has no bounds")
+        return self.low, self.high
+
+
+class Run(Strict):
+    """A trained model: a method, what it is trained on, what it changes."""
+
+    method: str
+    tuned: bool = Field(default=False, description="with the winner of the method's tuning")
+    corpora: list[str] = Field(default=[], description="training corpora; empty: all of the scale")
+    modalities: list[str] = Field(default=["text", "vision", "audio"])
+    settings: dict[str, Any] = Field(default={}, description="laid over the method's")
+    learning_rate: float | None = None
+    temperature: float | None = None
+    steps: int | None = None
+    shuffle_text: bool = Field(default=False, description="control: captions dealt out anew, heads start at random")
+
+
+class Table(Strict):
+    """A table: its runs in order and how many seeds each has."""
+
+    runs: list[str]
+    seeds: int = Field(gt=0)
+    title: str
+    labels: dict[str, str] = Field(default={}, description="run → its row's name, the paper's where it has the row")
+    notes: list[str] = Field(default=[], description="lines under the table")

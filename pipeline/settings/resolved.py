@@ -1,0 +1,68 @@
+"""Everything in `params/`, resolved for one scale."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.errors import UserError
+from pipeline.settings.registries import Corpus, Dimension, Method, Run, Table
+from pipeline.settings.stages import AudioTower, Media, Retrieval, Theory, Training, Tuning, Vast, VisionTower
+from pipeline.settings.strict import Strict
+
+Scale = Literal["smoke", "mini", "paper"]
+
+
+class Settings(Strict):
+    """Everything in `params/`, resolved for one scale."""
+
+    scale: Scale
+    preset: str = Field(default="", description="overlay of params/presets/ that was laid over the scale")
+    seed: int
+    threads: int = Field(gt=0)
+    threads_beside: int = Field(gt=0)
+    media: Media
+    vision: VisionTower
+    audio: AudioTower
+    audio_candidates: list[str] = Field(description="audio towers that are compared on validation")
+    vast: Vast
+    training: Training
+    retrieval: Retrieval
+    tuning: Tuning
+    theory: Theory
+    corpora: dict[str, Corpus]
+    probes: dict[str, Corpus] = Field(default={}, description="corpora outside all tables, made for one question")
+    spaces: dict[str, dict[str, Dimension]]
+    methods: dict[str, Method]
+    runs: dict[str, Run]
+    tables: dict[str, Table]
+
+    def run(self, name: str) -> Run:
+        """The run called `name`; a UserError names the known ones."""
+        if name not in self.runs:
+            raise UserError(f"params/runs.yaml: no run '{name}'; there are {', '.join(self.runs)}")
+        return self.runs[name]
+
+    def seeds(self, run: str) -> int:
+        """Seeds that a run is trained with: the most that any table asks for; the initial model has one."""
+        return (
+            max((table.seeds for table in self.tables.values() if run in table.runs), default=1) if run != "vast" else 1
+        )
+
+    def train_corpora(self, run: str) -> list[str]:
+        """The corpora a run is trained on; a UserError names one that the scale does not have."""
+        for name in self.run(run).corpora or self.training.corpora:
+            if name not in self.corpora and name not in self.probes:
+                known = ", ".join([*self.corpora, *self.probes])
+                raise UserError(f"params/runs.yaml: runs.{run}.corpora: scale {self.scale} has no '{name}' but {known}")
+        every = [name for name, corpus in self.corpora.items() if corpus.train]
+        return self.run(run).corpora or self.training.corpora or every
+
+    def corpus(self, name: str) -> Corpus:
+        """The corpus or probe called `name`."""
+        return self.corpora[name] if name in self.corpora else self.probes[name]
+
+    def only(self, probe: str) -> Settings:
+        """These settings with a probe as their only corpus: what a stage sees that makes the probe."""
+        return self.model_copy(update={"corpora": {probe: self.corpus(probe)}})

@@ -1,0 +1,166 @@
+"""Settings of the stages: `params/default.yaml` under `params/<scale>.yaml`, a section a class."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings.strict import Strict
+
+
+class Media(Strict):
+    """How clips are rendered and decoded."""
+
+    seconds: float = Field(gt=0, description="length of a rendered clip")
+    frames_per_second: int = Field(gt=0)
+    size: int = Field(gt=0, description="height and width of stored frames, pixels")
+    chunks: int = Field(gt=0, description="frames a clip that a model sees")
+    train_slots: int = Field(gt=0, description="stored frames a chunk of a training clip")
+    sample_rate: int = Field(gt=0)
+    time_limit: float = Field(gt=0, description="seconds a clip may take to decode")
+    workers: int = Field(gt=0)
+    storage: Literal["raw", "archive"] = Field(description="uint8 tensors, or JPEG and FLAC in an indexed tar")
+    coverage: float = Field(ge=0, le=1, description="least share of usable clips a split")
+
+
+class Weights(Strict):
+    """A file of somebody's weights that the user brings; `python -m pipeline doctor` says where to get it."""
+
+    path: str
+    sha256: str = Field(default="", description="checked when given")
+
+
+class VisionTower(Strict):
+    """A frozen image encoder."""
+
+    name: Literal["efficientnet-lite0", "eva01-g-14", "tiny"]
+    batch: int = Field(gt=0)
+    weights: Weights | None = Field(default=None, description="the tower's own file; VAST's checkpoint holds it too")
+    geometry: Literal["squash", "crop"] = Field(default="squash", description="how a frame becomes a square")
+    drop_path: float = Field(default=0.0, ge=0, lt=1, description="share of residual branches dropped in training")
+
+
+class AudioTower(Strict):
+    """A frozen audio encoder; `logmel` is trained by the features stage and then frozen."""
+
+    name: Literal["logmel", "aisfx", "beats", "tiny"]
+    width: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    tokens: int = Field(gt=0, description="tokens a clip handed to cross-attention")
+    steps: int = Field(ge=0)
+    batch: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    noise: float = Field(ge=0, description="largest level of added noise in training")
+    weights: Weights | None = Field(default=None, description="the tower's own file; VAST's checkpoint holds it too")
+    bins: Literal[64, 128] = Field(default=64, description="mel bins of `beats`: VAST's 64 or its own 128")
+    slices: int = Field(default=1, gt=0, description="10.24 s slices a clip that `beats` hears")
+
+
+class Optimisation(Strict):
+    """AdamW with warm-up and linear decay."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=1, description="global batch; the micro-batch never changes a result")
+    learning_rate: float = Field(gt=0)
+    warmup: float = Field(ge=0, le=1, description="share of the steps")
+    weight_decay: float = Field(ge=0)
+    beta1: float = Field(ge=0, lt=1)
+    beta2: float = Field(ge=0, lt=1)
+    epsilon: float = Field(gt=0)
+    clip: float = Field(gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"]
+    validate_every: int = Field(gt=0)
+    checkpoint_every: int = Field(gt=0)
+    vision_learning_rate: float | None = Field(default=None, gt=0, description="of a trained vision tower")
+    decay: Literal["matrices", "vast"] = Field(
+        default="matrices", description="`vast`: all but bias and BERT's LayerNorm, so that EVA's norms decay"
+    )
+    micro_batch: int | None = Field(default=None, gt=0, description="clips a forward pass on a device; none: all")
+
+
+class Text(Strict):
+    """The BERT that is text encoder, matching encoder and decoder."""
+
+    weights: Literal["minilm", "bert-base", "tiny"]
+    layers: int = Field(gt=0)
+    frozen_layers: int = Field(ge=0)
+    width: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    length: int = Field(gt=0, description="word pieces a caption, with [CLS] and [SEP]")
+
+
+class Vast(Strict):
+    """The initial model: pairwise InfoNCE + matching + captioning."""
+
+    text: Text
+    width: int = Field(gt=0, description="embedding width")
+    temperature: float = Field(gt=0)
+    matching_weight: float = Field(ge=0)
+    matching_batch: int = Field(gt=0, description="clips of the batch that take part in matching")
+    captioning_weight: float = Field(ge=0)
+    captioning_batch: int = Field(gt=0)
+    label_smoothing: float = Field(ge=0, lt=1)
+    evidence_captions: int = Field(ge=0, description="validation clips a corpus that are captioned as evidence")
+    released: Weights | None = Field(default=None, description="a released VAST or GRAM checkpoint instead of training")
+    optimisation: Optimisation
+
+
+class Training(Strict):
+    """Training of the runs from the initial model."""
+
+    adapter: int = Field(gt=0, description="hidden units of a modality's adapter")
+    seeds_per_job: int = Field(gt=0)
+    trains: Literal["heads", "everything"] = Field(
+        default="heads", description="what a run changes of the initial model"
+    )
+    corpora: list[str] = Field(default=[], description="of runs that name none; empty: all with a training split")
+    frames: int | None = Field(default=None, gt=0, description="frames of a training clip; none: media.chunks")
+    devices: int = Field(default=0, ge=0, description="accelerators that a run needs; 0: none")
+    runs_per_job: int = Field(default=1, gt=0, description="runs of a sweep that one job serves")
+    optimisation: Optimisation
+
+
+class Retrieval(Strict):
+    """Scores, ranks, statistics."""
+
+    block: int = Field(gt=0)
+    rerank: int = Field(gt=0, description="items of a query that matching re-ranks")
+    gallery: int = Field(gt=1, description="clips a corpus whose pairs are all matched")
+    matching_batch: int = Field(gt=0)
+    bootstrap: int = Field(gt=0, description="resamples")
+
+
+class Tuning(Strict):
+    """Equal tuning: the same number of trials for every method, in the spaces of params/spaces.yaml."""
+
+    trials: int = Field(gt=0, description="Sobol points a method; a power of two")
+    edge: float = Field(ge=0, lt=0.5, description="outer share of a range that counts as its edge")
+    extra: int = Field(ge=0, description="trials of an extension beyond an edge that a winner lies on")
+    extensions: int = Field(ge=0, description="most extensions a method")
+
+
+class Modalities(Strict):
+    """M = 2, 3, … modalities on the clips that have all of them."""
+
+    counts: list[int]
+    subsets: int = Field(gt=0, description="random sets of languages a count")
+    methods: list[str]
+    test: int = Field(gt=0, description="most test clips: components that no training has seen")
+    width: int = Field(gt=0, description="embedding width")
+    adapter: int = Field(ge=0)
+    optimisation: Optimisation
+
+
+class Theory(Strict):
+    """The paper's theory as measurements."""
+
+    draws: int = Field(gt=1, description="draws a cell of the corollaries' simulations")
+    dimension: int = Field(gt=2, description="dimension of the simulated forces")
+    counts: list[int] = Field(description="numbers of modalities M")
+    trace: list[str] = Field(description="runs whose conflicts and collapse are followed through training")
+    trace_seeds: int = Field(gt=0)
+    trace_every: int = Field(gt=0, description="steps between two measurements")
+    trace_rows: int = Field(gt=1, description="validation captions a measurement")
+    modalities: Modalities
