@@ -16,6 +16,7 @@ RELEASED = {
     "pipeline.vast.pool.pool": "pipeline.vast.released.pool",
     "pipeline.vast.evidence.evidence": "pipeline.vast.released.evidence",
     "pipeline.vast.matching.match": "pipeline.vast.released.match",
+    "pipeline.captions.caption.caption": "pipeline.captions.released.caption",
 }
 #: With `training.trains: everything`: the towers and BERT too.
 EVERYTHING = {

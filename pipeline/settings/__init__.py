@@ -9,6 +9,7 @@ from pipeline.settings.registries import Corpus, Dimension, Method, Run, Split, 
 from pipeline.settings.resolved import Scale, Settings
 from pipeline.settings.stages import (
     AudioTower,
+    Captions,
     Media,
     Modalities,
     Optimisation,
@@ -25,6 +26,7 @@ from pipeline.settings.strict import Strict
 
 __all__ = [
     "AudioTower",
+    "Captions",
     "Corpus",
     "Dimension",
     "Media",

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline.errors import UserError
 from pipeline.settings.registries import Corpus, Dimension, Method, Run, Table
-from pipeline.settings.stages import AudioTower, Media, Retrieval, Theory, Training, Tuning, Vast, VisionTower
+from pipeline.settings.stages import AudioTower, Captions, Media, Retrieval, Theory, Training, Tuning, Vast, VisionTower
 from pipeline.settings.strict import Strict
 
 Scale = Literal["smoke", "mini", "paper"]
@@ -27,6 +27,7 @@ class Settings(Strict):
     audio: AudioTower
     audio_candidates: list[str] = Field(description="audio towers that are compared on validation")
     vast: Vast
+    captions: Captions
     training: Training
     retrieval: Retrieval
     tuning: Tuning
@@ -63,6 +64,11 @@ class Settings(Strict):
         """The corpus or probe called `name`."""
         return self.corpora[name] if name in self.corpora else self.probes[name]
 
+    def captioned(self, corpus: str) -> bool:
+        """Whether the initial model writes a corpus's captions, since it comes without."""
+        return self.corpus(corpus).options.get("captions") == "written"
+
     def only(self, probe: str) -> Settings:
-        """These settings with a probe as their only corpus: what a stage sees that makes the probe."""
-        return self.model_copy(update={"corpora": {probe: self.corpus(probe)}})
+        """These settings with a probe as their only corpus, the others beside it: what a stage sees that makes it."""
+        others = {name: entry for name, entry in (self.corpora | self.probes).items() if name != probe}
+        return self.model_copy(update={"corpora": {probe: self.corpus(probe)}, "probes": others})

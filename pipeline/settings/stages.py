@@ -107,6 +107,18 @@ class Vast(Strict):
     optimisation: Optimisation
 
 
+class Captions(Strict):
+    """How the initial model writes captions: one by beam search, and samples."""
+
+    modalities: list[Literal["vision", "audio"]] = Field(min_length=1, description="what a caption is written from")
+    beams: int = Field(gt=0)
+    length: int = Field(gt=0, description="most word pieces a caption")
+    length_penalty: float = Field(ge=0, description="a score is a log-probability over length to this power")
+    top_k: int = Field(gt=0, description="likeliest pieces that a sample draws from")
+    samples: int = Field(gt=0, description="sampled captions a clip")
+    batch: int = Field(gt=0, description="clips captioned at once; never changes a result")
+
+
 class Training(Strict):
     """Training of the runs from the initial model."""
 

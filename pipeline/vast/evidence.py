@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline import files, loop, paths
 from pipeline.models import captioner
 from pipeline.models import vast as models
+from pipeline.models.decoder import Decoder
 from pipeline.settings import Settings
 from pipeline.vast import data, embed, losses, measures
 from pipeline.vast.data import Split
@@ -34,7 +35,7 @@ def evidence(settings: Settings) -> None:
         record[corpus] = (
             {"clips": len(split.clips), "captions": int(split.number.max()) + 1}
             | contrast_and_matching(model, split, draws)
-            | captioning(model, tokenizer, split, known, settings.vast.evidence_captions, corpus)
+            | captioning(model, tokenizer, split, known, settings, corpus)
         )
         print(f"{corpus}: {record[corpus]}", file=sys.stderr)
     files.write_json(paths.evidence(settings), {"split": "val", "corpora": record})
@@ -73,15 +74,17 @@ def _probability(model: models.Vast, split: Split, lower: Tensor, clips: Tensor)
 
 @torch.inference_mode()
 def captioning(
-    model: models.Vast, tokenizer: models.Tokenizer, split: Split, known: set[str], count: int, corpus: str
+    model: models.Vast, tokenizer: models.Tokenizer, split: Split, known: set[str], settings: Settings, corpus: str
 ) -> dict[str, object]:
-    """CIDEr, its control and the share of new captions, of `count` clips of different captions, evenly spread."""
+    """CIDEr, its control and the share of new captions, of a few clips of different captions, evenly spread."""
+    how, count = settings.captions, settings.vast.evidence_captions
     distinct = split.distinct()
     rows = distinct[torch.linspace(0, len(distinct) - 1, min(count, len(distinct))).round().long()]
     clips = split.clip[rows]
-    with torch.autocast("cpu", torch.bfloat16):
-        condition = model.tokens(split.features(clips))
-        pieces = [piece for part in condition.split(BLOCK) for piece in captioner.beam(model, tokenizer, part)]
+    pieces = []
+    for part in model.tokens(split.features(clips)).split(how.batch):
+        decoder = Decoder(model.bert.body, model.bert.logits, part, tokenizer.mask)
+        pieces += captioner.beam(decoder, tokenizer, how)
     written = captioner.texts(tokenizer, pieces)
     references = [split.texts[row] for row in rows.tolist()]
     for clip, reference, caption in list(zip(clips.tolist(), references, written, strict=True))[:SHOWN]:

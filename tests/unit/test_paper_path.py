@@ -126,6 +126,25 @@ def test_evidence_and_matching(here: Path) -> None:
     assert found["val/probability"].le(1).all()
 
 
+def test_the_released_model_writes_captions(here: Path) -> None:
+    s = settings()
+    how = s.captions.model_copy(update={"length": 6, "batch": 5})
+    s = s.model_copy(update={"captions": how})
+    call(s, "pipeline.captions.caption.caption", "scenes")
+    path = paths.captions(s, "scenes")
+    whole = path.read_text()
+    lines = [json.loads(line) for line in whole.splitlines()]
+    assert [line["split"] for line in lines] == ["train"] * 24 + ["val"] * 8 + ["test"] * 8
+    assert all(len(line["samples"]) == 3 for line in lines)
+    assert len({line["caption"] for line in lines}) > 1
+    other = s.model_copy(update={"captions": how.model_copy(update={"batch": 8})})
+    call(other, "pipeline.captions.caption.caption", "scenes")
+    assert path.read_text() == whole
+    seen = s.model_copy(update={"captions": how.model_copy(update={"modalities": ["vision"]})})
+    call(seen, "pipeline.captions.caption.caption", "scenes")
+    assert path.read_text() != whole
+
+
 def step(s: Settings, run: str = "unialign", dropout: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
     """Value and gradients of the first step of a training."""
     how = recipe(s, run)

@@ -1,9 +1,19 @@
-# Captions that the initial model writes, of validation clips; what is trained on captions comes from the manifests.
+# Captions that the initial model writes: of all clips where a corpus comes without, else of validation, as evidence.
+def seen_by_the_captioner(wildcards):
+    """The released model reads decoded clips, the small one cached features."""
+    if SETTINGS.vast.released:
+        return all_shards(paths.shard, [wildcards.corpus])
+    return [
+        paths.features(SETTINGS, modality, wildcards.corpus)
+        for modality in SETTINGS.captions.modalities
+    ]
+
+
 rule caption:
     input:
         VAST / "weights.safetensors",
-        paths.features(SETTINGS, "vision", "{corpus}"),
-        paths.features(SETTINGS, "audio", "{corpus}"),
+        paths.manifest(SETTINGS, "{corpus}"),
+        seen_by_the_captioner,
     output:
         paths.captions(SETTINGS, "{corpus}"),
     log:
@@ -16,6 +26,10 @@ rule caption:
     resources:
         gpu=min(GPUS, 1),
     params:
-        code=code_digest("pipeline.captions.caption"),
+        code=code_of("pipeline.captions.caption.caption"),
+        settings=digest([SETTINGS.captions, SETTINGS.seed]),
+        splits=lambda wildcards: (
+            "train,val,test" if SETTINGS.captioned(wildcards.corpus) else "val"
+        ),
     shell:
-        stage_beside("caption --corpus {wildcards.corpus} --splits val")
+        stage_beside("caption --corpus {wildcards.corpus} --splits {params.splits}")

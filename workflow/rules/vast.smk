@@ -67,7 +67,7 @@ rule evidence:
     threads: SETTINGS.threads_beside
     params:
         code=code_of("pipeline.vast.evidence.evidence"),
-        settings=SETTINGS.vast.evidence_captions,
+        settings=digest([SETTINGS.vast.evidence_captions, SETTINGS.captions]),
     shell:
         stage_beside("evidence")
 

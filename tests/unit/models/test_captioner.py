@@ -1,14 +1,16 @@
-"""Generation: beam search against exhaustive search, determinism, batches."""
+"""Generation: beam search against exhaustive search, the decoder's cache against whole passes, determinism, batches."""
 
 import itertools
 
 import pytest
 import torch
 
-from pipeline.models import captioner, tokenizer, vast
+from pipeline.models import captioner, tokenizer, vast, vast_full
+from pipeline.models.decoder import Decoder
 from pipeline.settings import load
 
 SHAPES = {"vision": (2, 8), "audio": (2, 8)}
+HOW = load("smoke").captions.model_copy(update={"length": 8, "top_k": 4})
 
 
 class Pieces:
@@ -20,35 +22,89 @@ class Pieces:
         return " ".join(map(str, ids))
 
 
-@pytest.fixture(scope="module")
-def model() -> vast.Vast:
+class Whole:
+    """A decoder without a cache: every step passes the whole prefix and [MASK] through `caption`."""
+
+    def __init__(self, caption, condition):
+        self.caption, self.condition = caption, condition
+        self.clips, self.device = len(condition), condition.device
+        self.ids = None
+
+    def next(self, newest):
+        self.ids = newest[:, None] if self.ids is None else torch.cat([self.ids, newest[:, None]], 1)
+        masked = torch.cat([self.ids, torch.full_like(newest[:, None], Pieces.mask)], 1)
+        return self.caption(masked, self.condition.repeat_interleave(len(masked) // self.clips, 0))[:, -1]
+
+    def keep(self, rows):
+        self.ids = self.ids[rows]
+
+
+def lively(model):
+    """Large weights, so that captions differ by clip."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.6)
+
+
+def small():
+    """The model of mini and smoke, whose lower layer has no cross-attention: (its parts for a Decoder, whole pass)."""
     torch.manual_seed(5)
-    built = vast.Vast(load("smoke").vast, SHAPES, Pieces.size)
-    built.bert.initialise("tiny")
-    torch.nn.init.normal_(built.bert.bias, std=0.5)
-    for projection in built.condition.values():
-        torch.nn.init.normal_(projection.linear.weight, std=1.0)
-    return built.requires_grad_(False).eval()
+    model = vast.Vast(load("smoke").vast, SHAPES, Pieces.size)
+    model.bert.initialise("tiny")
+    lively(model)
+    model.requires_grad_(False).eval()
+    return (model.bert.body, model.bert.logits), lambda ids, on: model.bert.logits(model.caption(ids, on)), 32
 
 
-def condition(model: vast.Vast, n: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(2)
-    return model.tokens({name: torch.randn(n, *shape, generator=generator) * 3 for name, shape in SHAPES.items()})
+def full():
+    """The released model's class."""
+    torch.manual_seed(6)
+    config = vast_full.TINY
+    model = vast_full.bert.Bert(vast_full.replace(config.text, vocabulary=Pieces.size))
+    lively(model)
+    model.requires_grad_(False).eval()
+
+    def whole(ids, on):
+        return model.predict(model.encode(ids, torch.ones_like(ids), on, causal=True))
+
+    return (model.bert, model.predict), whole, config.text.width
 
 
-def exhaustive(model: vast.Vast, tokens: torch.Tensor, length: int, penalty: float) -> tuple[list[int], float]:
-    """The best caption of one clip among all, by log-probability over length ** penalty."""
+@pytest.fixture(scope="module", params=[small, full])
+def model(request):
+    return request.param()
+
+
+def condition(width, n):
+    return torch.randn(n, 4, width, generator=torch.Generator().manual_seed(2)) * 2
+
+
+def decoder(model, n, rows=slice(None)):
+    return Decoder(*model[0], condition(model[2], n)[rows], Pieces.mask)
+
+
+def draws(n, how=HOW, seed=3):
+    return torch.rand(n, how.samples, how.length, generator=torch.Generator().manual_seed(seed))
+
+
+def exhaustive(model, tokens, length, penalty):
+    """The best caption of one clip among all, by log-probability over length ** penalty, from whole passes."""
     words = [piece for piece in range(Pieces.size) if piece not in (Pieces.pad, Pieces.cls, Pieces.mask)]
-    best: tuple[list[int], float] = ([], -float("inf"))
+
+    def scores(prefix):
+        row = model[1](torch.tensor([[*prefix, Pieces.mask]]), tokens)[0, -1].clone()
+        row[[Pieces.pad, Pieces.cls, Pieces.mask]] = -torch.inf
+        return row.log_softmax(0)
+
+    best = ([], -float("inf"))
     for size in range(1, length + 1):
         for inner in itertools.product([w for w in words if w != Pieces.sep], repeat=size - 1):
-            ends = words if size == length else [Pieces.sep]
             prefix, score = [Pieces.cls], 0.0
             for piece in inner:
-                score += float(captioner._next(model, Pieces, torch.tensor([prefix]), tokens)[0, piece])
+                score += float(scores(prefix)[piece])
                 prefix.append(piece)
-            final = captioner._next(model, Pieces, torch.tensor([prefix]), tokens)[0]
-            for end in ends:
+            final = scores(prefix)
+            for end in words if size == length else [Pieces.sep]:
                 value = (score + float(final[end])) / size**penalty
                 if value > best[1]:
                     best = ([*inner] if end == Pieces.sep else [*inner, end], value)
@@ -57,27 +113,48 @@ def exhaustive(model: vast.Vast, tokens: torch.Tensor, length: int, penalty: flo
 
 @pytest.mark.parametrize("penalty", [0.6, 1.0])
 def test_a_wide_beam_is_exhaustive(model, penalty):
-    tokens = condition(model, 3)
-    found = captioner.beam(model, Pieces, tokens, beams=300, length=3, penalty=penalty)
+    how = HOW.model_copy(update={"beams": 300, "length": 3, "length_penalty": penalty})
+    found = captioner.beam(decoder(model, 3), Pieces, how)
+    tokens = condition(model[2], 3)
     for clip in range(3):
         assert found[clip] == exhaustive(model, tokens[clip : clip + 1], 3, penalty)[0]
 
 
-def test_beams_are_deterministic_and_independent_of_the_batch(model):
-    tokens = condition(model, 4)
-    whole = captioner.beam(model, Pieces, tokens, length=8)
-    assert whole == captioner.beam(model, Pieces, tokens, length=8)
-    assert whole == [captioner.beam(model, Pieces, tokens[row : row + 1], length=8)[0] for row in range(4)]
+def test_the_cache_changes_nothing(model):
+    tokens = condition(model[2], 5)
+    assert captioner.beam(decoder(model, 5), Pieces, HOW) == captioner.beam(Whole(model[1], tokens), Pieces, HOW)
+    found = captioner.sample(decoder(model, 5), Pieces, HOW, draws(5))
+    assert found == captioner.sample(Whole(model[1], tokens), Pieces, HOW, draws(5))
+    cached, whole = decoder(model, 5), Whole(model[1], tokens)
+    for step, rows in enumerate(([0, 1, 2, 3, 4], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4], [1, 0, 3, 3, 4, 4, 7, 6, 9, 9])):
+        newest = torch.arange(5 * (1 + (step > 1))) % 4 + 4
+        torch.testing.assert_close(cached.next(newest), whole.next(newest), rtol=1e-4, atol=1e-4)
+        cached.keep(torch.tensor(rows))
+        whole.keep(torch.tensor(rows))
+
+
+def test_captions_are_deterministic_and_independent_of_the_batch(model):
+    whole = captioner.beam(decoder(model, 4), Pieces, HOW)
+    assert whole == captioner.beam(decoder(model, 4).fresh(), Pieces, HOW)
+    assert whole == [captioner.beam(decoder(model, 4, [row]), Pieces, HOW)[0] for row in range(4)]
+    assert len({tuple(caption) for caption in whole}) > 1
     assert all(piece >= Pieces.first for caption in whole for piece in caption)
-    assert max(map(len, whole)) <= 8
+    assert max(map(len, whole)) <= HOW.length
+    drawn = captioner.sample(decoder(model, 4), Pieces, HOW, draws(4))
+    assert drawn == [captioner.sample(decoder(model, 4, [r]), Pieces, HOW, draws(4)[[r]])[0] for r in range(4)]
+    assert drawn != captioner.sample(decoder(model, 4), Pieces, HOW, draws(4, seed=4))
+    assert [len(clip) for clip in drawn] == [HOW.samples] * 4
 
 
-def test_samples_follow_the_seed(model):
-    tokens = condition(model, 4)
-    first = captioner.sample(model, Pieces, tokens, seed=1, k=4, length=6)
-    assert first == captioner.sample(model, Pieces, tokens, seed=1, k=4, length=6)
-    assert first != captioner.sample(model, Pieces, tokens, seed=2, k=4, length=6)
-    assert [len(clip) for clip in first] == [captioner.SAMPLES] * 4
+def test_samples_have_the_probabilities_of_the_likeliest_pieces(model):
+    how = HOW.model_copy(update={"length": 1, "samples": 4000, "top_k": 3})
+    found = captioner.sample(decoder(model, 1), Pieces, how, draws(1, how))[0]
+    logits = model[1](torch.tensor([[Pieces.cls, Pieces.mask]]), condition(model[2], 1))[0, -1].clone()
+    logits[[Pieces.pad, Pieces.cls, Pieces.mask]] = -torch.inf
+    top, pieces = logits.topk(3)
+    pieces = pieces.tolist()
+    share = [sum((row[0] if row else Pieces.sep) == piece for row in found) / len(found) for piece in pieces]
+    torch.testing.assert_close(torch.tensor(share), top.softmax(0), rtol=0, atol=0.03)
 
 
 def test_texts_of_the_real_tokenizer():

@@ -1,0 +1,39 @@
+"""Captions that the released VAST writes, from decoded clips and its whole token sets (layout: pipeline/captions/writing.py).
+
+What the paper's VGGSound captions are written from is unstated; VAST's own captioner sees frames alone
+(`captions.modalities: [vision]`). On an accelerator in bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from pipeline import paths
+from pipeline.captions.writing import write
+from pipeline.clips import Clips
+from pipeline.models import released
+from pipeline.models.decoder import Decoder
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLITS) -> None:
+    """Write captions/<scale>/<corpus>.jsonl for the clips of `splits`."""
+    device = released.device()
+    model = released.stored(settings).requires_grad_(False).to(device)
+    words = released.tokenizer(settings)
+
+    def begin(block: DataFrame) -> Decoder:
+        clips = Clips(settings, {corpus: block})
+        vision, audio = clips.inputs(range(len(clips)))
+        given = {"vision": vision, "audio": audio}
+        tokens = model.encode(**{name: given[name].to(device) for name in settings.captions.modalities})
+        return Decoder(model.text.bert, model.text.predict, model.condition(tokens), words.mask)
+
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
+        write(settings, corpus, splits, begin, words, paths.tower_digest(settings, "vision"))
