@@ -1,4 +1,4 @@
-"""Captions that the initial model of mini writes, from cached features (layout: pipeline/captions/writing.py).
+"""Captions that the initial model of mini writes, from cached features (layout: writing.py).
 
 In single precision: so the decoder's cache changes no caption.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLITS) -> None:
     """Write captions/<scale>/<corpus>.jsonl for the clips of `splits`."""
     model, tokenizer = models.load(settings)
-    features = {name: _features(settings, name, corpus, splits) for name in settings.captions.modalities}
+    features = {name: _features(settings, name, corpus) for name in settings.captions.modalities}
 
     def begin(clips: DataFrame) -> Decoder:
         condition = [
@@ -37,7 +37,7 @@ def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLIT
     write(settings, corpus, splits, begin, tokenizer, towers)
 
 
-def _features(settings: Settings, modality: str, corpus: str, splits: Sequence[str]) -> dict[str, Tensor]:
+def _features(settings: Settings, modality: str, corpus: str) -> dict[str, Tensor]:
     """Clip -> its features [tokens, width], of vision the first stored frame of each chunk."""
     path = paths.features(settings, modality, corpus)
     if not path.is_file():
@@ -45,6 +45,6 @@ def _features(settings: Settings, modality: str, corpus: str, splits: Sequence[s
     tensors, ids = files.load_tensors(path), files.load_metadata(path)["ids"]
     return {
         clip: row[:, 0] if modality == "vision" else row
-        for split in splits
+        for split in ids
         for clip, row in zip(ids[split], tensors[split], strict=True)
     }

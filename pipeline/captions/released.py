@@ -1,4 +1,4 @@
-"""Captions that the released VAST writes, from decoded clips and its whole token sets (layout: pipeline/captions/writing.py).
+"""Captions that the released VAST writes, from decoded clips and its whole token sets (layout: writing.py).
 
 What the paper's VGGSound captions are written from is unstated; VAST's own captioner sees frames alone
 (`captions.modalities: [vision]`). On an accelerator in bfloat16.
@@ -31,8 +31,10 @@ def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLIT
     def begin(block: DataFrame) -> Decoder:
         clips = Clips(settings, {corpus: block})
         vision, audio = clips.inputs(range(len(clips)))
-        given = {"vision": vision, "audio": audio}
-        tokens = model.encode(**{name: given[name].to(device) for name in settings.captions.modalities})
+        tokens = model.encode(
+            vision=vision.to(device) if "vision" in settings.captions.modalities else None,
+            audio=audio.to(device) if "audio" in settings.captions.modalities else None,
+        )
         return Decoder(model.text.bert, model.text.predict, model.condition(tokens), words.mask)
 
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):

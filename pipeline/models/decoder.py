@@ -2,29 +2,29 @@
 
 VAST appends [MASK] to the pieces written so far and reads the next one off it. Under a causal mask a written piece sees
 neither [MASK] nor what comes later, so its keys and values stay what they are: a step passes the newest piece and
-[MASK] alone through transformers' layers, then forgets [MASK]. Keys and values of the condition are made once a clip and
-serve all of its hypotheses. The result is that of a whole pass a step (tested); it serves the small model and the
+[MASK] alone through transformers' layers, then forgets [MASK]. Keys and values of the condition are made once a clip
+and serve all of its hypotheses. The result is that of a whole pass a step (tested); it serves the small model and the
 released one, which both hold a transformers decoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.models.bert.modeling_bert import BertModel
 
 
 class Decoder:
     """Hypotheses of N clips, equally many each, clip by clip.
 
-    `body` is transformers' decoder, `predict` gives scores [B, size] of its activations [B, width], `condition`
+    `body` is a transformers `BertModel`, `predict` gives scores [B, size] of its activations [B, width], `condition`
     [N, C, width] is what it attends to, `mask` the [MASK] piece. Layers without cross-attention (frozen ones) skip it.
     """
 
-    def __init__(self, body: BertModel, predict: Callable[[Tensor], Tensor], condition: Tensor, mask: int) -> None:
+    def __init__(self, body: Any, predict: Callable[[Tensor], Tensor], condition: Tensor, mask: int) -> None:
         self.body, self.predict, self.condition, self.mask = body, predict, condition, mask
         self.clips, self.device = len(condition), condition.device
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
@@ -54,4 +54,4 @@ class Decoder:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these hypotheses [B'], which may repeat, clip by clip."""
-        self.cache.self_attention_cache.reorder_cache(rows)
+        self.cache.self_attention_cache.reorder_cache(rows)  # type: ignore[arg-type]

@@ -55,24 +55,29 @@ def test_a_killed_job_goes_on_with_the_next_shard_and_ends_with_the_same_file(ma
     assert path.read_text() == whole
 
 
-def test_the_batch_changes_nothing_and_the_seed_changes_samples_alone(made, monkeypatch):
+def test_the_batch_changes_nothing_and_sampling_samples_alone(made, monkeypatch):
     folder, settings, corpus = made
     monkeypatch.chdir(folder)
 
-    def captions(changed):
+    def captions(**how):
+        changed = settings.model_copy(update={"captions": settings.captions.model_copy(update=how)})
         caption.caption(changed, corpus, ["val"])
         return [json.loads(line) for line in paths.captions(settings, corpus).read_text().splitlines()]
 
-    first = captions(settings)
-    other = settings.captions.model_copy(update={"batch": 5})
-    assert captions(settings.model_copy(update={"captions": other})) == first
-    seeded = captions(settings.model_copy(update={"seed": 7}))
-    assert [line["caption"] for line in seeded] == [line["caption"] for line in first]
-    assert [line["samples"] for line in seeded] != [line["samples"] for line in first]
-    alone = captions(
-        settings.model_copy(update={"captions": settings.captions.model_copy(update={"modalities": ["audio"]})})
-    )
-    assert alone != first
+    first = captions()
+    assert captions(batch=5) == first
+    fewer = captions(top_k=2)
+    assert [line["caption"] for line in fewer] == [line["caption"] for line in first]
+    assert [line["samples"] for line in fewer] != [line["samples"] for line in first]
+    assert [line["samples"] for line in captions(modalities=["audio"])] != [line["samples"] for line in first]
+
+
+def test_samples_are_a_function_of_seed_and_clip(made):
+    how = made[1].captions
+    first = writing._draws(1, "a", how)
+    assert first.equal(writing._draws(1, "a", how))
+    assert not first.equal(writing._draws(1, "b", how))
+    assert not first.equal(writing._draws(2, "a", how))
 
 
 def test_a_split_without_clips_is_named(made, monkeypatch):
