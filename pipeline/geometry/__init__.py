@@ -6,7 +6,7 @@ Imports torch alone. Shapes: one modality `[B, D]`, tuples `[M, B, D]`, queries 
 from pipeline.geometry.alignment import alignment
 from pipeline.geometry.centroid import centroid
 from pipeline.geometry.conflict import conflict, conflict_bound, force_conflict
-from pipeline.geometry.contrast import attraction, dot, repulsion
+from pipeline.geometry.contrast import contrast, dot
 from pipeline.geometry.gap import collinearity, effective_rank, frechet_distance, modality_gap
 from pipeline.geometry.holder import holder_divergence, holder_terms
 from pipeline.geometry.hubness import Hubness, hubness
@@ -21,9 +21,9 @@ from pipeline.geometry.uniformity import uniformity
 from pipeline.geometry.volume import factorised_volume, gram, pairwise_volume, volume
 
 __all__ = [
-    "SCORES", "Hubness", "Ranks", "alignment", "attraction", "centroid", "collinearity", "conflict", "conflict_bound",
+    "SCORES", "Hubness", "Ranks", "alignment", "centroid", "collinearity", "conflict", "conflict_bound", "contrast",
     "cosine_score", "dot", "effective_rank", "factorised_volume", "flipped", "force_conflict", "frechet_distance",
     "gram", "holder_divergence", "holder_terms", "hubness", "log_kernel", "log_kernel_means", "mean_rank",
     "median_rank", "modality_gap", "mrr", "pairwise_area", "pairwise_residual", "pairwise_volume", "ranks",
-    "recall_at", "repulsion", "residual_score", "squared_geodesic", "uniformity", "unit", "volume", "volume_score",
+    "recall_at", "residual_score", "squared_geodesic", "uniformity", "unit", "volume", "volume_score",
 ]  # fmt: skip

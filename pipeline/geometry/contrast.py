@@ -1,19 +1,19 @@
-"""The normaliser of a symmetric contrast (InfoNCE and its relatives) for any score, in tiles.
+"""A symmetric contrast (InfoNCE and its relatives) of any score, in tiles.
 
 InfoNCE of row i is -(score_ii / T) + log sum_k exp(score_ik / T): attraction of the pair plus repulsion from the batch.
-`attraction` is the first half, `repulsion` the second, each the mean of both directions (queries to items, items to
-queries), so that `attraction + repulsion` is the loss `(CE(L) + CE(L^T)) / 2` with label smoothing s: the smoothed
-target takes 1 - s of the pair's logit and s of the mean logit of all candidates.
+`contrast` returns both, each the mean of both directions (queries to items, items to queries), so that their sum is
+the loss `(CE(L) + CE(L^T)) / 2` with label smoothing s: the smoothed target takes 1 - s of the pair's logit and s of
+the mean logit of all candidates.
 
 `detach_candidates` gives the gradient of the GRAM, VAST and TRIANGLE releases, whose gather is without gradient: the
 query-to-item direction then trains the queries alone, the item-to-query direction the items alone. Values are equal.
 
-Scores are evaluated a tile at a time: once for the normalisers and, where more than one tile is needed, once more for
-the gradient, which is taken in the forward pass. Memory is a few tiles; derivatives are available once.
+Scores are evaluated a tile at a time, and where there are several tiles once more for the gradient: memory is a few
+tiles. The gradients of attraction and repulsion go through the scores together, as one array of weights.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,8 @@ from torch.autograd.function import once_differentiable
 from pipeline.geometry.precision import blocks, full
 
 BLOCK = 2048
-Score = Callable[[Tensor, Tensor], Tensor]  # queries [n, D], items [K, n', D] -> [n, n'], larger = closer
+# queries [n, D], items [K, n', D] -> [n, n']; larger = closer, or, at a negative temperature, smaller
+Score = Callable[[Tensor, Tensor], Tensor]
 
 
 def dot(queries: Tensor, items: Tensor) -> Tensor:
@@ -30,23 +31,7 @@ def dot(queries: Tensor, items: Tensor) -> Tensor:
     return queries @ items[0].mT
 
 
-def attraction(
-    pairs: Callable[[Tensor, Tensor], Tensor],
-    queries: Tensor,
-    items: Tensor,
-    temperature: Tensor,
-    smoothing: float = 0.0,
-    detach_candidates: bool = False,
-) -> Tensor:
-    """-(1 - smoothing) * mean_i pair_i / T, where `pairs(queries [B, D], items [K, B, D]) -> [B]`."""
-    if detach_candidates:
-        scores = (pairs(queries, items.detach()) + pairs(queries.detach(), items)) / 2
-    else:
-        scores = pairs(queries, items)
-    return -(1.0 - smoothing) * (scores / temperature).mean()
-
-
-def repulsion(
+def contrast(
     score: Score,
     queries: Tensor,
     items: Tensor,
@@ -55,8 +40,9 @@ def repulsion(
     same: Tensor | None = None,
     detach_candidates: bool = False,
     block: int = BLOCK,
-) -> Tensor:
-    """Mean of (log sum_k exp(score_ik / T) - smoothing * mean_k score_ik / T) over rows and over columns.
+) -> tuple[Tensor, Tensor]:
+    """Attraction -(1 - smoothing) * mean_i score_ii / T, and repulsion: mean over rows and over columns of
+    (log sum_k exp(score_ik / T) - smoothing * mean_k score_ik / T).
 
     `queries [B, D]`, `items [K, B, D]`, `same [B, B]` bool: pairs i != j that are no negatives, left out of both sums.
     """
@@ -68,74 +54,118 @@ def repulsion(
     left_out = None
     if same is not None:
         left_out = same & ~torch.eye(len(queries), dtype=torch.bool, device=same.device)
-    value: Tensor = _Repulsion.apply(
-        queries, items, temperature, score, smoothing, left_out, detach_candidates, block, derive
-    )
-    return value
+    tiles = _Tiles(score, queries.detach(), items.detach(), temperature.detach(), left_out, blocks(len(queries), block))
+    attraction, repulsion = _Contrast.apply(queries, items, temperature, tiles, smoothing, detach_candidates, derive)
+    return attraction, repulsion
 
 
-class _Repulsion(torch.autograd.Function):
+class _Contrast(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
         queries: Tensor,
         items: Tensor,
         temperature: Tensor,
-        score: Score,
+        tiles: "_Tiles",
         smoothing: float,
-        left_out: Tensor | None,
         detach_candidates: bool,
-        block: int,
         derive: bool,
-    ) -> Tensor:
-        batch = len(queries)
-        tiles = [(i, j) for i in blocks(batch, block) for j in blocks(batch, block)]
-        tile = _Tile(score, queries, items, temperature, left_out, derive and len(tiles) == 1)
-        rows, columns = (_Sums(queries, left_out, smoothing, dim) for dim in (1, 0))
-        for i, j in tiles:
-            logits = tile(i, j)[0]
-            rows.add(i, logits)
-            columns.add(j, logits)
+    ) -> tuple[Tensor, Tensor]:
+        rows, columns = (_Sums(queries, tiles.left_out, smoothing, dim) for dim in (1, 0))
+        own = torch.empty_like(rows.logs)
+        for tile in tiles(derive and len(tiles.parts) == 1):
+            rows.add(tile.i, tile.logits)
+            columns.add(tile.j, tile.logits)
+            if tile.i == tile.j:
+                own[tile.i] = tile.logits.diagonal()
         if derive:
-            tile.derive = True
-            ctx.gradients = _gradients(tile, tiles, rows, columns, detach_candidates)
-        return (rows.mean() + columns.mean()) / 2
+            ctx.state = tiles, (rows, columns), smoothing, detach_candidates
+        return (smoothing - 1) * own.mean(), (rows.mean() + columns.mean()) / 2
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(grad * g for g in ctx.gradients), None, None, None, None, None, None)
+    def backward(ctx: Any, by_attraction: Tensor, by_repulsion: Tensor) -> tuple[Tensor | None, ...]:
+        tiles, sums, smoothing, detach_candidates = ctx.state
+        inverse = 1 / tiles.temperature
+        push, pull = (by / (2 * len(tiles.queries)) for by in (by_repulsion, (smoothing - 1) * by_attraction))
+        by_temperature = torch.zeros_like(inverse)
+        if len(tiles.parts) > 1:
+            by_queries, by_items = torch.zeros_like(tiles.queries), torch.zeros_like(tiles.items)
+        for tile in tiles(True):
+            rows, columns = (side.weights(part, tile, push, pull) for side, part in zip(sums, tile[:2], strict=True))
+            if detach_candidates:
+                (q,) = tile.gradients(rows, inverse, slice(0, 1))
+                (k,) = tile.gradients(columns, inverse, slice(1, 2))
+                rows += columns
+            else:
+                rows += columns
+                q, k = tile.gradients(rows, inverse, slice(0, 2))
+            if ctx.needs_input_grad[2]:
+                by_temperature -= inverse * torch.dot(rows.flatten(), _finite(tile.logits, tiles.left_out).flatten())
+            if len(tiles.parts) == 1:
+                return q, k, by_temperature, None, None, None, None
+            by_queries[tile.i] += q
+            by_items[:, tile.j] += k
+        return by_queries, by_items, by_temperature, None, None, None, None
 
 
-class _Tile:
-    """Logits of a block of queries with a block of items; the leaves and scores are kept for the gradient."""
+class _Tile(NamedTuple):
+    """Logits of block `i` of the queries with block `j` of the items, the scores and the leaves they derive from."""
+
+    i: slice
+    j: slice
+    logits: Tensor
+    scores: Tensor
+    leaves: tuple[Tensor, Tensor]
+
+    @torch.enable_grad()
+    def gradients(self, weights: Tensor, scale: Tensor, of: slice) -> tuple[Tensor, ...]:
+        """Gradients of scale * sum(weights * scores): autograd's own weighting would import sympy (1.4 s a process)."""
+        total = torch.dot(self.scores.flatten(), weights.flatten()) * scale
+        return torch.autograd.grad(total, self.leaves[of], retain_graph=True)
+
+
+class _Tiles:
+    """The tiles one after the other; a tile that is alone is kept for the gradient."""
 
     def __init__(
-        self, score: Score, queries: Tensor, items: Tensor, temperature: Tensor, left_out: Tensor | None, derive: bool
+        self,
+        score: Score,
+        queries: Tensor,
+        items: Tensor,
+        temperature: Tensor,
+        left_out: Tensor | None,
+        parts: list[slice],
     ) -> None:
-        self.score, self.queries, self.items = score, queries, items
-        self.temperature, self.left_out, self.derive = temperature, left_out, derive
-        self.key: tuple[slice, slice] | None = None
-        self.value: tuple[Tensor, Tensor, list[Tensor]]
+        self.score, self.queries, self.items, self.temperature = score, queries, items, temperature
+        self.left_out, self.parts = left_out, parts
+        self.kept: _Tile | None = None
 
-    def __call__(self, i: slice, j: slice) -> tuple[Tensor, Tensor, list[Tensor]]:
-        if self.key == (i, j) and (not self.derive or self.value[1].requires_grad):
-            return self.value
-        leaves = [self.queries[i].detach(), self.items[:, j].detach()]
-        with torch.set_grad_enabled(self.derive):
-            scores = self.score(*(leaf.requires_grad_(self.derive) for leaf in leaves))
-        logits = scores.detach() / self.temperature.detach()
+    def __call__(self, derive: bool) -> Iterator[_Tile]:
+        if self.kept is not None:
+            yield self.kept
+            return
+        for i in self.parts:
+            for j in self.parts:
+                tile = self._tile(i, j, derive)
+                self.kept = tile if derive and len(self.parts) == 1 else None
+                yield tile
+
+    def _tile(self, i: slice, j: slice, derive: bool) -> _Tile:
+        leaves = self.queries[i].detach().requires_grad_(derive), self.items[:, j].detach().requires_grad_(derive)
+        with torch.set_grad_enabled(derive):
+            scores = self.score(*leaves)
+        logits = scores.detach() / self.temperature
         if self.left_out is not None:
             logits.masked_fill_(self.left_out[i, j], -torch.inf)
-        self.key, self.value = (i, j), (logits, scores, leaves)
-        return self.value
+        return _Tile(i, j, logits, scores, leaves)
 
 
 class _Sums:
     """Running log-sum-exp and sum of the logits of each row (dim 1) or column (dim 0)."""
 
     def __init__(self, like: Tensor, left_out: Tensor | None, smoothing: float, dim: int) -> None:
-        self.dim, self.smoothing, self.masked = dim, smoothing, left_out is not None
+        self.dim, self.smoothing, self.left_out = dim, smoothing, left_out
         self.logs = torch.full_like(like[:, 0], -torch.inf)
         self.plain = torch.zeros_like(self.logs)
         count = torch.full_like(self.logs, float(len(like)))
@@ -144,52 +174,23 @@ class _Sums:
     def add(self, where: slice, logits: Tensor) -> None:
         self.logs[where] = torch.logaddexp(self.logs[where], logits.logsumexp(self.dim))
         if self.smoothing:
-            self.plain[where] += _finite(logits, self.masked).sum(self.dim)
+            self.plain[where] += _finite(logits, self.left_out).sum(self.dim)
 
     def mean(self) -> Tensor:
         return (self.logs - self.smoothing * self.plain / self.count).mean()
 
-    def weights(self, where: slice, logits: Tensor) -> Tensor:
-        """d mean / d logits of a tile (before division by the number of rows)."""
-        soft = (logits - self.logs[where].unsqueeze(self.dim)).exp_()
+    def weights(self, where: slice, tile: _Tile, push: Tensor, pull: Tensor) -> Tensor:
+        """d (push * sum of repulsions + pull * sum of own logits) / d logits of a tile."""
+        soft = (tile.logits - self.logs[where].unsqueeze(self.dim)).exp_()
         if self.smoothing:
             soft -= self.smoothing / self.count[where].unsqueeze(self.dim)
-        return soft.masked_fill_(logits == -torch.inf, 0.0) if self.masked else soft
+        if self.left_out is not None:
+            soft.masked_fill_(tile.logits == -torch.inf, 0.0)
+        soft *= push
+        if tile.i == tile.j:
+            soft.diagonal().add_(pull)
+        return soft
 
 
-def _finite(logits: Tensor, masked: bool) -> Tensor:
-    return logits.masked_fill(logits == -torch.inf, 0.0) if masked else logits
-
-
-def _gradients(
-    tile: _Tile,
-    tiles: list[tuple[slice, slice]],
-    rows: _Sums,
-    columns: _Sums,
-    detach_candidates: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    by_queries, by_items = torch.zeros_like(tile.queries), torch.zeros_like(tile.items)
-    by_temperature = torch.zeros_like(tile.temperature)
-    scale = 1 / (2 * len(tile.queries) * tile.temperature.detach())
-    for i, j in tiles:
-        logits, scores, leaves = tile(i, j)
-        along_rows = rows.weights(i, logits)
-        along_columns = columns.weights(j, logits)
-        if detach_candidates:
-            (q,) = torch.autograd.grad(_dot(scores, along_rows), leaves[:1], retain_graph=True)
-            (k,) = torch.autograd.grad(_dot(scores, along_columns), leaves[1:])
-            along_rows += along_columns
-        else:
-            along_rows += along_columns
-            q, k = torch.autograd.grad(_dot(scores, along_rows), leaves)
-        by_queries[i] += q
-        by_items[:, j] += k
-        if tile.temperature.requires_grad:
-            by_temperature -= (along_rows * _finite(logits, rows.masked)).sum()
-    return by_queries.mul_(scale), by_items.mul_(scale), by_temperature.mul_(scale)
-
-
-@torch.enable_grad()
-def _dot(scores: Tensor, weights: Tensor) -> Tensor:
-    """Their product's sum, []: autograd's own weighting of outputs would import sympy (1.4 s a process)."""
-    return torch.dot(scores.flatten(), weights.flatten())
+def _finite(logits: Tensor, left_out: Tensor | None) -> Tensor:
+    return logits if left_out is None else logits.masked_fill(logits == -torch.inf, 0.0)

@@ -11,7 +11,7 @@ Several processes: with a process group each takes every n-th block of items and
 every process returns the ranks that one alone would have found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -89,8 +89,9 @@ def _ranks(
     screened = isinstance(score, Prepared) and torch.get_float32_matmul_precision() == "highest"
     if isinstance(score, Prepared) and screened:
         longest, largest = float(lengths[0].max()), float(lengths[1].amax(-1).clamp_min(1).prod())
+        slack = score.slack(longest, queries.shape[-1], largest, len(items))
         for side in (rows, columns):
-            side.loosen(score.slack(side.above, longest, queries.shape[-1], largest, len(items)))
+            side.loosen(score.scale, slack)
     first, step = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
     for column in blocks(gallery, block)[first::step]:
         part = items[..., column, :].double()
@@ -142,22 +143,28 @@ class _Side:
         self.better[part] += (scores > above).view(torch.uint8).sum(dim, dtype=torch.int32)
         self.reached[part] += (scores >= below).view(torch.uint8).sum(dim, dtype=torch.int32)
 
-    def loosen(self, slack: Tensor) -> None:
-        """Thresholds in float32 beyond which its rounding cannot change a decision."""
-        self.surely, self.maybe = (self.above + slack).float(), (self.below - slack).float()
+    def loosen(self, scale: Callable[[Tensor], Tensor], slack: float) -> None:
+        """Thresholds in float32, on the scale of the quick scores, beyond which rounding cannot change a decision."""
+        self.surely, self.maybe = (scale(self.above) + slack).float(), (scale(self.below) - slack).float()
 
     def screen(self, scores: Tensor, part: slice, dim: int, exact: "_Exact") -> None:
-        maybe = scores >= self.maybe[part].unsqueeze(dim)
-        candidates = maybe.view(torch.uint8).sum(dim, dtype=torch.int32)
-        if not bool(candidates.any()):
+        # The best score of each query is found at a tenth of what it costs to compare them all.
+        open_ = (scores.amax(dim) >= self.maybe[part]).nonzero()[:, 0]
+        if len(open_) == 0:
             return
-        surely = scores > self.surely[part].unsqueeze(dim)
+        scores, queries = scores.index_select(1 - dim, open_), open_ + part.start
+        maybe = scores >= self.maybe[queries].unsqueeze(dim)
+        surely = scores > self.surely[queries].unsqueeze(dim)
         found = surely.view(torch.uint8).sum(dim, dtype=torch.int32)
-        self.better[part] += found
-        self.reached[part] += found
-        if torch.equal(candidates, found):
+        self.better[queries] += found
+        self.reached[queries] += found
+        row, column = maybe.logical_xor_(surely).nonzero(as_tuple=True)
+        if len(row) == 0:
             return
-        row, column = (maybe ^ surely).nonzero(as_tuple=True)
+        if dim == 1:
+            row = open_[row]
+        else:
+            column = open_[column]
         values = exact(row, column)
         owner = (row if dim == 1 else column) + part.start
         self.better.index_add_(0, owner, (values > self.above[owner]).long())

@@ -27,17 +27,18 @@ Parts = tuple[Tensor, ...]
 class Prepared:
     """A score in parts, so that ranking can do each as rarely and as cheaply as it may.
 
-    `apply(texts, prepare(items))` is the score of all pairs, `quick` the same within the slack; `pairs(texts [P, D],
-    prepared, index [P])` that of each text with the item at its index. `slack(at, longest, D, largest, K)` bounds how
-    far `quick` in float32 may stray from float64 where the score is about `at`; `longest`: longest text, `largest`:
-    largest volume of an item.
+    `apply(texts, prepare(items))` is the score of all pairs; `pairs(texts [P, D], prepared, index [P])` that of each
+    text with the item at its index. `quick` orders as `apply` does on a scale that costs fewer passes, and `scale`
+    takes scores to it; `slack(longest, D, largest, K)` bounds how far `quick` in float32 may stray from float64 there;
+    `longest`: longest text, `largest`: largest volume of an item.
     """
 
     prepare: Callable[[Tensor], Parts]
     apply: Callable[[Tensor, Parts], Tensor]
     quick: Callable[[Tensor, Parts], Tensor]
     pairs: Callable[[Tensor, Parts, Tensor], Tensor]
-    slack: Callable[[Tensor, float, int, float, int], Tensor]
+    scale: Callable[[Tensor], Tensor]
+    slack: Callable[[float, int, float, int], float]
 
     def __call__(self, texts: Tensor, items: Tensor) -> Tensor:
         """Scores `[n, n']`; ValueError if the shapes do not fit."""
@@ -65,6 +66,10 @@ def _residual(texts: Tensor, parts: Parts) -> Tensor:
     return -residual_to_span(full(texts), parts[0])
 
 
+def _residual_quick(texts: Tensor, parts: Parts) -> Tensor:
+    return _squared_shadow(unit(texts), parts[0]).sub_(1.0)
+
+
 def _residual_pairs(texts: Tensor, parts: Parts, index: Tensor) -> Tensor:
     lengths = texts.square().sum(-1)
     rest = _distance_pairs(texts, parts[0], index)
@@ -84,12 +89,25 @@ def _volume(texts: Tensor, parts: Parts) -> Tensor:
 
 def _volume_quick(texts: Tensor, parts: Parts) -> Tensor:
     basis, own = parts
-    return squared_distance_from_span(texts, basis).sqrt_().mul_(-own)
+    return _squared_shadow(texts, basis).sub_(texts.square().sum(-1, keepdim=True)).mul_(own.square())
+
+
+def _volume_scale(scores: Tensor) -> Tensor:
+    return scores * scores.abs()
 
 
 def _volume_pairs(texts: Tensor, parts: Parts, index: Tensor) -> Tensor:
     basis, own = parts
     return root(_distance_pairs(texts, basis, index), texts.square().sum(-1)) * -own[index]
+
+
+def _squared_shadow(texts: Tensor, basis: Tensor) -> Tensor:
+    """|Q^T t|^2 of every text with every item, in place."""
+    total = (texts @ basis[0].mT).square_()
+    for q in basis[1:]:
+        cosine = texts @ q.mT
+        total.addcmul_(cosine, cosine)
+    return total
 
 
 def _distance_pairs(texts: Tensor, basis: Tensor, index: Tensor) -> Tensor:
@@ -104,27 +122,29 @@ def _product_slack(width: int) -> float:
     return 2 * (width + 8) * torch.finfo(torch.float32).eps
 
 
-def _cosine_slack(at: Tensor, longest: float, width: int, largest: float, modalities: int) -> Tensor:
-    return torch.full_like(at, _product_slack(width))
+def _same(scores: Tensor) -> Tensor:
+    return scores
 
 
-def _residual_slack(at: Tensor, longest: float, width: int, largest: float, modalities: int) -> Tensor:
-    return torch.full_like(at, (2 * modalities + 1) * _product_slack(width))
+def _cosine_slack(longest: float, width: int, largest: float, modalities: int) -> float:
+    return _product_slack(width)
 
 
-def _volume_slack(at: Tensor, longest: float, width: int, largest: float, modalities: int) -> Tensor:
-    # |sqrt(a) - sqrt(b)| <= min(|a - b| / sqrt(a), sqrt(|a - b|)), with sqrt(a) = |at| / own volume.
-    squared = (2 * modalities + 1) * _product_slack(width) * longest**2
-    return torch.minimum(largest**2 * squared / at.abs(), torch.full_like(at, largest * squared**0.5))
+def _residual_slack(longest: float, width: int, largest: float, modalities: int) -> float:
+    return (2 * modalities + 1) * _product_slack(width)
+
+
+def _volume_slack(longest: float, width: int, largest: float, modalities: int) -> float:
+    return (2 * modalities + 1) * _product_slack(width) * (longest * largest) ** 2
 
 
 #: Cosine of the text with the normalised mean of the item's unit vectors.
-cosine_score = Prepared(_mean_direction, _cosine, _cosine, _cosine_pairs, _cosine_slack)
+cosine_score = Prepared(_mean_direction, _cosine, _cosine, _cosine_pairs, _same, _cosine_slack)
 #: -sqrt(det G(text, item)) by the item's orthogonal directions: one product and one pass a modality. Nearly dependent
-#: items keep their small volumes (in float64 down to 1e-7), unlike in `residual`.
-volume_score = Prepared(_basis_and_volume, _volume, _volume_quick, _volume_pairs, _volume_slack)
+#: items keep their small volumes (in float64 down to 1e-7), unlike in `residual`. Screened by its square.
+volume_score = Prepared(_basis_and_volume, _volume, _volume_quick, _volume_pairs, _volume_scale, _volume_slack)
 #: -(1 - |Q^T t|^2) of unit texts.
-residual_score = Prepared(_basis, _residual, _residual, _residual_pairs, _residual_slack)
+residual_score = Prepared(_basis, _residual, _residual_quick, _residual_pairs, _same, _residual_slack)
 
 
 def flipped(score: Score) -> Score:

@@ -56,11 +56,11 @@ class _Uniformity(torch.autograd.Function):
             counted, total = left > 0, int((left > 0).sum())
         if total == 0:
             raise ValueError(f"uniformity needs two rows that differ, got a batch of {batch}")
-        kernel = _Kernel(z, width, space, same)
+        kernel = _Kernel(z, width, space, same, total)
         sums, gradients = (_whole if batch <= block else _tiled)(kernel, counted, block, derive)
         if derive:
             by_z, by_width = gradients
-            ctx.gradients = by_z.mul_(kernel.inverse / total), by_width * (-2 / (width.detach() * total))
+            ctx.gradients = by_z, by_width * (-2 / (width.detach() * total))
         if counted is None:
             return sums.mean() - math.log(others)
         return torch.where(counted, sums - left.to(z).log(), 0.0).sum() / total
@@ -75,18 +75,23 @@ class _Uniformity(torch.autograd.Function):
 class _Kernel:
     """Log kernels of blocks of rows, and how they turn weights of pairs into gradients."""
 
-    def __init__(self, z: Tensor, width: Tensor, space: Space, same: Tensor | None) -> None:
+    def __init__(self, z: Tensor, width: Tensor, space: Space, same: Tensor | None, counted: int) -> None:
         self.z, self.space, self.same = z, space, same
         self.inverse, self.learn_width = width.item() ** -2, width.requires_grad
-        self.half = torch.linalg.vecdot(z, z) * (-0.5 * self.inverse)
+        self.scale = self.inverse / counted
+        self.half = torch.zeros_like(z[:, 0])
+        if space == "euclidean":
+            self.half = torch.linalg.vecdot(z, z) * (-0.5 * self.inverse)
 
     def logs(self, i: slice, j: slice) -> tuple[Tensor, Tensor | None]:
-        """-distance^2 / (2 width^2) `[|i|, |j|]`, own and same-caption pairs -inf; and theta / sin(theta) or None."""
+        """-distance^2 / (2 width^2) `[|i|, |j|]` less `half[i]` of each row, own and same-caption pairs -inf; and
+        theta / sin(theta) or None.
+        """
         slope = None
-        logs = _self_products(self.z[i]) if i == j else self.z[i] @ self.z[j].mT
         if self.space == "euclidean":
-            logs.mul_(self.inverse).add_(self.half[j]).add_(self.half[i, None])
+            logs = self.products(i, j, self.inverse).add_(self.half[j])
         else:
+            logs = self.products(i, j, 1.0)
             slope = geodesic_slope(logs)
             logs = logs.clamp_(-1.0, 1.0).arccos_().square_().mul_(-0.5 * self.inverse)
         if i == j:
@@ -95,22 +100,27 @@ class _Kernel:
             logs.masked_fill_(self.same[i, j], -torch.inf)
         return logs, slope
 
+    def products(self, i: slice, j: slice, scale: float) -> Tensor:
+        """scale z_i z_j^T; of a block with itself the lower left quarter is copied from the upper right."""
+        x, y = self.z[i], self.z[j]
+        products = x.new_empty(len(x), len(y))
+        if i != j:
+            return torch.addmm(products, x, y.mT, beta=0, alpha=scale, out=products)
+        half = len(x) // 2
+        for rows, columns in ((slice(0, half), slice(0, None)), (slice(half, None), slice(half, None))):
+            part = products[rows, columns]
+            torch.addmm(part, x[rows], x[columns].mT, beta=0, alpha=scale, out=part)
+        products[half:, :half] = products[:half, half:].mT
+        return products
+
     def pull(self, i: slice, j: slice, weights: Tensor) -> Tensor:
-        """What `weights [|i|, |j|]` of pairs (slope included) make of rows j for rows i, times width^2."""
-        pulled = weights @ self.z[j]
-        if self.space == "euclidean":
-            pulled.addcmul_(weights.sum(1, keepdim=True), self.z[i], value=-1)
+        """What `weights [|i|, |j|]` of pairs (slope included) make of rows j for rows i."""
+        if self.space == "euclidean" and i == j:
+            weights.diagonal().sub_(weights.sum(1))
+        pulled = torch.addmm(self.z[i], weights, self.z[j], beta=0, alpha=self.scale)
+        if self.space == "euclidean" and i != j:
+            pulled.addcmul_(weights.sum(1, keepdim=True), self.z[i], value=-self.scale)
         return pulled
-
-
-def _self_products(x: Tensor) -> Tensor:
-    """x x^T with the lower left quarter copied from the upper right: a quarter of the work less."""
-    half = len(x) // 2
-    products = x.new_empty(len(x), len(x))
-    torch.mm(x[:half], x.mT, out=products[:half])
-    torch.mm(x[half:], x[half:].mT, out=products[half:, half:])
-    products[half:, :half] = products[:half, half:].mT
-    return products
 
 
 def _whole(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -121,7 +131,7 @@ def _whole(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
     if counted is not None:  # rows without any pair are -inf throughout
         top = torch.where(counted[:, None], top, 0.0)
     total = p.sub_(top).exp_().sum(1, keepdim=True)
-    sums = (top + total.log()).squeeze(1)
+    sums = (top + total.log()).squeeze(1) + kernel.half
     by_z, by_scale = kernel.z, torch.zeros_like(top[0, 0])
     if derive:
         p.div_(total if counted is None else torch.where(counted[:, None], total, 1.0))
@@ -129,7 +139,7 @@ def _whole(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
             by_scale = (sums if counted is None else torch.where(counted, sums, 0.0)).sum() - torch.special.entr(
                 p
             ).sum()
-        weights = p + p.mT
+        weights = p.mT.contiguous().add_(p)
         by_z = kernel.pull(rows, rows, weights if slope is None else weights.mul_(slope))
     return sums, (by_z, by_scale)
 
@@ -140,7 +150,7 @@ def _tiled(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
     tiles = [(i, j) for i in parts for j in parts if i.start <= j.start]
     sums = torch.full_like(kernel.half, -torch.inf)
     for i, j in tiles:
-        logs, _ = kernel.logs(i, j)
+        logs = kernel.logs(i, j)[0].add_(kernel.half[i, None])
         sums[i] = torch.logaddexp(sums[i], logs.logsumexp(1))
         if i != j:
             sums[j] = torch.logaddexp(sums[j], logs.logsumexp(0))
@@ -152,6 +162,7 @@ def _tiled(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
         )  # rows that do not count weigh exp(-inf)
         for i, j in tiles:
             logs, slope = kernel.logs(i, j)
+            logs += kernel.half[i, None]
             p = (logs - norms[i, None]).exp_()
             weights = p + p.mT if i == j else p.add_((logs - norms[j]).exp_())
             if kernel.learn_width:

@@ -6,21 +6,12 @@ text-to-tuple trains the text, tuple-to-text the tuple. The release adds 0.1 x m
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from pipeline.geometry.volume import pairwise_volume, volume
+from pipeline.geometry.volume import pairwise_volume
 from pipeline.objectives import settings as options
 from pipeline.objectives.inputs import Result, around, objective
 from pipeline.objectives.pairs import tuplewise
-
-
-def _score(queries: Tensor, items: Tensor) -> Tensor:
-    return -pairwise_volume(queries, items)
-
-
-def _own(queries: Tensor, items: Tensor) -> Tensor:
-    return -volume(torch.cat([queries[None], items]))
 
 
 @objective
@@ -33,4 +24,4 @@ def gram(
 ) -> Result:
     """Symmetric contrast with logits -volume / T; M >= 2 modalities `[B, D]`."""
     anchor, others = around(embeddings, settings.anchor)
-    return tuplewise(_score, _own, anchor, others, temperature, settings, same)
+    return tuplewise(pairwise_volume, anchor, others, temperature, settings, same)

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pipeline.geometry.contrast import attraction, dot, repulsion
+from pipeline.geometry.contrast import contrast, dot
 from pipeline.geometry.precision import unit
 from pipeline.geometry.volume import gram, root
 from pipeline.objectives import settings as options
 from pipeline.objectives.inputs import Result, objective, several, summed
-from pipeline.objectives.pairs import matched
 
 GAP = 1e-4
 
@@ -54,7 +53,6 @@ def pmrl(
     """Rank-one pull plus `lambda_inter` times the contrast of leading directions; M >= 2 modalities `[B, D]`."""
     values, directions = singular(torch.stack(several(embeddings)))
     intra = -(values / settings.singular_temperature).log_softmax(1)[:, 0].mean()
-    pull = attraction(matched, directions, directions[None], temperature)
-    push = repulsion(dot, directions, directions[None], temperature, same=same)
+    pull, push = contrast(dot, directions, directions[None], temperature, same=same)
     inter = settings.lambda_inter
     return summed(intra + inter * pull, inter * push, intra=intra, inter=pull + push)

@@ -6,23 +6,12 @@ The release's "area" is twice the squared area, without a root; for M != 3 it is
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from pipeline.geometry.simplex import pairwise_area
-from pipeline.geometry.volume import determinant, gram
 from pipeline.objectives import settings as options
 from pipeline.objectives.inputs import Result, around, objective
 from pipeline.objectives.pairs import tuplewise
-
-
-def _score(queries: Tensor, items: Tensor) -> Tensor:
-    return -pairwise_area(queries, items)
-
-
-def _own(queries: Tensor, items: Tensor) -> Tensor:
-    edges = torch.cat([queries[None], items[:-1]]) - items[-1]
-    return -determinant(gram(edges)).clamp_min(0.0) / 2
 
 
 @objective
@@ -35,4 +24,4 @@ def triangle(
 ) -> Result:
     """Symmetric contrast with logits -area / T; M >= 2 modalities `[B, D]`."""
     anchor, others = around(embeddings, settings.anchor)
-    return tuplewise(_score, _own, anchor, others, temperature, settings, same)
+    return tuplewise(pairwise_area, anchor, others, temperature, settings, same)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.geometry import attraction, dot, pairwise_area, pairwise_volume, repulsion
+from pipeline.geometry import contrast, dot, pairwise_area, pairwise_volume
 from tests.unit.geometry import oracles
 from tests.unit.geometry.oracles import tuples
 
@@ -15,15 +15,12 @@ SCORES = {
 }
 
 
-def paired(score):
-    return lambda q, i: score(q, i).diagonal()
-
-
 def loss(score, queries, items, temperature, **options):
-    pull = {k: v for k, v in options.items() if k in ("smoothing", "detach_candidates")}
-    return attraction(paired(score), queries, items, temperature, **pull) + repulsion(
-        score, queries, items, temperature, **options
-    )
+    return sum(contrast(score, queries, items, temperature, **options))
+
+
+def repulsion(score, queries, items, temperature, **options):
+    return contrast(score, queries, items, temperature, **options)[1]
 
 
 def twins(batch):
@@ -56,7 +53,7 @@ def test_gradcheck(name, block, masked):
     temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
 
     def value(q, i, t):
-        return repulsion(SCORES[name], q, i, t, 0.1, twins(5) if masked else None, block=block)
+        return contrast(SCORES[name], q, i, t, 0.1, twins(5) if masked else None, block=block)
 
     assert torch.autograd.gradcheck(value, (z[0].clone().requires_grad_(), items, temperature))
 
