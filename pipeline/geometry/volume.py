@@ -183,7 +183,7 @@ class _Three(torch.autograd.Function):
         by_b.mul_(-vv).addcmul_(by_a, vw)
         by_items = None
         if ctx.needs_input_grad[1]:
-            by_items = torch.stack([v * by_vv, w * by_ww])
+            by_items = torch.stack([by_vv, by_ww]) * ctx.saved_tensors[1]
             by_items[0].addcmul_(w, by_vw).addmm_(part.mT, queries)
             by_items[1].addcmul_(v, by_vw).addmm_(by_b.mT, queries)
         if ctx.needs_input_grad[0]:
