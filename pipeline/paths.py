@@ -106,6 +106,11 @@ def ranks(settings: Settings, run: str, seed: int, corpus: str) -> Path:
     return Path("ranks") / settings.scale / run / str(seed) / f"{corpus}.parquet"
 
 
+def study(settings: Settings, run: str, seed: int, corpus: str) -> Path:
+    """Ranks where clips lose modalities, hubness and collinearity: the study of the scores."""
+    return Path("ranks") / settings.scale / run / str(seed) / "study" / f"{corpus}.parquet"
+
+
 def table(settings: Settings, name: str, kind: str) -> Path:
     """A table as json, csv or md."""
     return Path("results") / settings.scale / "tables" / f"{name}.{kind}"

@@ -29,6 +29,11 @@ COLUMNS = ("split", "gallery", "direction", "score", "query", "group", "rank", "
 FULL, MATCHED = "full", "matched"
 
 
+def missing(share: float) -> str:
+    """The gallery in which `share` of the clips has lost a modality."""
+    return f"missing-{100 * share:g}"
+
+
 class Key(NamedTuple):
     """What was ranked how."""
 
@@ -89,21 +94,30 @@ def read(path: Path) -> tuple[dict[Key, Ranking], dict[str, Any]]:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: cannot be read as ranks ({str(error).splitlines()[0]}); rank the run again") from None
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        raise UserError(f"{path}: no column '{missing[0]}'; rank the run again")
+    lacking = [name for name in COLUMNS if name not in table.column_names]
+    if lacking:
+        raise UserError(f"{path}: no column '{lacking[0]}'; rank the run again")
     table = table.combine_chunks()
     columns = {name: table.column(name).to_numpy() for name in ("rank", "ties", "items", "relevant")}
-    query, group = _strings(table, "query"), _strings(table, "group")
-    codes = [_strings(table, name) for name in Key._fields]
+    encoded = {name: _encoded(table, name) for name in ("query", "group", *Key._fields)}
+    codes = [encoded[field][1] for field in Key._fields]
     changed = np.any([code[1:] != code[:-1] for code in codes], axis=0) if table.num_rows else np.zeros(0, bool)
     starts = [0, *(np.flatnonzero(changed) + 1).tolist()] if table.num_rows else []
     rankings = {}
+    shared: dict[tuple[str, bytes], NDArray[Any]] = {}  # most rankings have the same queries: one array for all
+
+    def strings(name: str, part: slice) -> NDArray[Any]:
+        names, numbers = encoded[name]
+        key = name, numbers[part].tobytes()
+        if key not in shared:
+            shared[key] = names[numbers[part]]
+        return shared[key]
+
     for start, stop in zip(starts, [*starts[1:], table.num_rows], strict=True):
         part = slice(start, stop)
-        rankings[Key(*(str(code[start]) for code in codes))] = Ranking(
-            query[part],
-            group[part],
+        rankings[Key(*(str(encoded[field][0][encoded[field][1][start]]) for field in Key._fields))] = Ranking(
+            strings("query", part),
+            strings("group", part),
             columns["rank"][part].astype(np.float64),
             columns["ties"][part],
             columns["relevant"][part],
@@ -112,10 +126,11 @@ def read(path: Path) -> tuple[dict[Key, Ranking], dict[str, Any]]:
     return rankings, json.loads((table.schema.metadata or {}).get(b"pipeline", b"{}"))
 
 
-def _strings(table: pa.Table, name: str) -> NDArray[Any]:
+def _encoded(table: pa.Table, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Distinct strings of a column, and which of them each row has."""
     column = table.column(name).dictionary_encode().combine_chunks()
     encoded = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-    return np.asarray(encoded.dictionary.to_pylist())[encoded.indices.to_numpy()]
+    return np.asarray(encoded.dictionary.to_pylist()), encoded.indices.to_numpy()
 
 
 def _repeated(value: str, n: int) -> pa.DictionaryArray:

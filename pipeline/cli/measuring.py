@@ -32,6 +32,13 @@ def rank(run: RunNames, seeds: Seeds, scale: Scale = None, threads: Threads = No
 
 
 @app.command()
+def study(run: RunNames, seeds: Seeds, scale: Scale = None, threads: Threads = None) -> None:
+    """Hubs, collinearity and missing modalities in the stored embeddings of runs."""
+    for name in run.split(","):
+        call("pipeline.retrieval.study.study", scale, name, numbers(seeds), threads=threads)
+
+
+@app.command()
 def evaluate(
     embeddings: Annotated[Path, typer.Option(help="safetensors; its format is pipeline.retrieval.gallery's")],
     manifest: Annotated[Path, typer.Option(help="manifest of the corpus, e.g. data/mini/scenes/manifest.parquet")],
@@ -66,6 +73,12 @@ def search(
 def table1(scale: Scale = None) -> None:
     """Table 1 from stored ranks."""
     call("pipeline.reporting.table1.table1", scale)
+
+
+@app.command()
+def scores(scale: Scale = None) -> None:
+    """The study of the scores, from stored ranks."""
+    call("pipeline.reporting.scores.scores", scale)
 
 
 @app.command()

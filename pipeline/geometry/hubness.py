@@ -10,12 +10,17 @@ from pipeline.geometry.scores import Score
 
 
 class Hubness(NamedTuple):
-    """`occurrences [N']`: in how many queries' first k an item is; its skewness, its maximum, the share of zeros."""
+    """`occurrences [N']`: in how many queries' first k an item is; its skewness, its maximum, the share of zeros.
+
+    `first [N']`: how many queries an item wins; `winner`: the share that the most frequent one wins.
+    """
 
     occurrences: Tensor
     skewness: float
     largest: int
     orphans: float
+    first: Tensor
+    winner: float
 
 
 def hubness(queries: Tensor, items: Tensor, score: Score, k: int = 1, block: int = 1024) -> Hubness:
@@ -24,6 +29,7 @@ def hubness(queries: Tensor, items: Tensor, score: Score, k: int = 1, block: int
     if not 1 <= k <= gallery:
         raise ValueError(f"k must be between 1 and the gallery's size {gallery}, got {k}")
     occurrences = torch.zeros(gallery, dtype=torch.int64, device=items.device)
+    first = torch.zeros_like(occurrences)
     for rows in blocks(number, block):
         values, indices = [], []
         for columns in blocks(gallery, block):
@@ -32,8 +38,11 @@ def hubness(queries: Tensor, items: Tensor, score: Score, k: int = 1, block: int
             values.append(top.values)
             indices.append(top.indices + columns.start)
         best = torch.cat(values, 1).topk(k, dim=1).indices
-        occurrences += torch.cat(indices, 1).gather(1, best).flatten().bincount(minlength=gallery)
+        found = torch.cat(indices, 1).gather(1, best)
+        occurrences += found.flatten().bincount(minlength=gallery)
+        first += found[:, 0].bincount(minlength=gallery)
     centred = occurrences.double() - occurrences.double().mean()
     spread = centred.square().mean().sqrt()
     skewness = float(centred.pow(3).mean() / spread.pow(3)) if float(spread) > 0 else 0.0
-    return Hubness(occurrences, skewness, int(occurrences.max()), float((occurrences == 0).double().mean()))
+    orphans, winner = float((occurrences == 0).double().mean()), float(first.max()) / number
+    return Hubness(occurrences, skewness, int(occurrences.max()), orphans, first, winner)

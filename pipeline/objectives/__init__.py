@@ -16,7 +16,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipeline.objectives.settings import TEMPERATURES, parse
+from pipeline.objectives.settings import FUSED, TEMPERATURES, parse
 
 if TYPE_CHECKING:
     from pipeline.objectives.inputs import Result
@@ -47,4 +47,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["NAMES", "OBJECTIVES", "TEMPERATURES", "parse"]
+__all__ = ["FUSED", "NAMES", "OBJECTIVES", "TEMPERATURES", "parse"]

@@ -11,6 +11,9 @@ from dataclasses import dataclass, fields
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+#: Objectives that are trained on the fused conditions; for all others these cost time, and the fused head goes stale.
+FUSED = frozenset({"vast"})
+
 EqualCaptions = Literal["not", "masked"]
 Gather = Literal["grad", "no-grad"]
 

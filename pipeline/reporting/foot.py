@@ -49,7 +49,7 @@ def foot(settings: Settings, measured: Measured, found: list[Contrast]) -> list[
         "a column. P(A > B): one more training and test sample put A first.",
         "Ties: the truth takes a random place among items that score within 1e-7 of it.",
         "† not above chance: the interval's lower end does not exceed it.",
-        "fused: VAST's head of all modalities; stale for methods that do not train it.",
+        _fused(settings, measured),
         f"+itm: the first {settings.retrieval.rerank} re-ranked by the initial model's matching, on a fixed gallery; "
         "its first stage stands beside it on the same gallery.",
     ]
@@ -88,6 +88,12 @@ def _sizes(settings: Settings, measured: Measured, tables: dict[str, pd.DataFram
         n = len(manifests.usable(tables[corpus], "test"))
         lines.append(f"{corpus}: {'; '.join(parts)}; test clips/width {n / width:.1f}.")
     return lines
+
+
+def _fused(settings: Settings, measured: Measured) -> str:
+    stale = ", ".join(run for run in measured.runs if "fused" in settings.stale(run))
+    excluded = f"; {stale} do not train it, so that it is stale and cannot be their headline" if stale else ""
+    return f"fused: VAST's head of all modalities{excluded}."
 
 
 def _coverage(corpus: str, table: pd.DataFrame) -> str:

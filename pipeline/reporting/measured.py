@@ -1,7 +1,8 @@
 """Stored ranks of a table's runs as estimates with intervals.
 
 All that is compared shares the draws of one bootstrap a gallery and side, so that differences are paired by query and
-by seed. The headline score of a run is the one with the best validation MRR, mean over corpora and both directions.
+by seed. The headline score of a run is the one with the best validation MRR, mean over corpora and both directions;
+`fused` is no candidate for a run whose objective does not train that head.
 """
 
 from __future__ import annotations
@@ -34,15 +35,22 @@ MEASURES: dict[str, Callable[[Ranking], NDArray[np.float64]]] = {
 
 
 class Measured:
-    """Ranks of `runs` on `corpora`; every seed of a run is in."""
+    """Ranks of `runs` on `corpora`, from the files that `path` names; every seed of a run is in."""
 
-    def __init__(self, settings: Settings, runs: list[str], corpora: list[str], seeds: dict[str, int]):
+    def __init__(
+        self,
+        settings: Settings,
+        runs: list[str],
+        corpora: list[str],
+        seeds: dict[str, int],
+        path: Callable[[Settings, str, int, str], Path] = paths.ranks,
+    ):
         self.settings, self.runs, self.corpora, self.seeds = settings, runs, corpora, seeds
         self._rankings: dict[tuple[str, str], list[dict[Key, Ranking]]] = {}
         for corpus in corpora:
             digests: dict[str, Path] = {}
             for run in runs:
-                files = [paths.ranks(settings, run, seed, corpus) for seed in range(seeds[run])]
+                files = [path(settings, run, seed, corpus) for seed in range(seeds[run])]
                 self._rankings[run, corpus] = [_read(file, digests) for file in files]
             if len(digests) > 1:
                 first, second = list(digests.values())[:2]
@@ -93,8 +101,9 @@ class Measured:
         return float(np.mean([self.values(run, c, key, "MRR").mean() for c in self.corpora for key in keys]))
 
     def headline(self, run: str) -> str:
-        """The score chosen on validation."""
-        return max(self.scores(run), key=lambda score: self.validation(run, score))
+        """The score chosen on validation among those that the run's training did not leave behind."""
+        fresh = [score for score in self.scores(run) if score not in self.settings.stale(run)]
+        return max(fresh, key=lambda score: self.validation(run, score))
 
     def matched(self, corpus: str) -> bool:
         """Whether the corpus has a matched gallery."""

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.geometry.ranking import ranks as ranks
     from pipeline.retrieval.gallery import write_embeddings as write_embeddings
+    from pipeline.retrieval.subsets import between as between
 
-_WHERE = {"ranks": "pipeline.geometry.ranking", "write_embeddings": "pipeline.retrieval.gallery"}
-__all__ = ["ranks", "write_embeddings"]
+_WHERE = {
+    "between": "pipeline.retrieval.subsets",
+    "ranks": "pipeline.geometry.ranking",
+    "write_embeddings": "pipeline.retrieval.gallery",
+}
+__all__ = ["between", "ranks", "write_embeddings"]
 
 
 def __getattr__(name: str) -> Any:
-    """`ranks` and `write_embeddings` on first use: they import torch."""
+    """Each function on first use: they import torch."""
     from importlib import import_module
 
     if name not in _WHERE:

@@ -64,12 +64,13 @@ def evaluate(
 
 
 def _headline(embeddings: Path, manifest: Path, joint: str) -> tuple[str, str]:
-    if "val" not in load_metadata(embeddings).get("ids", {}):
+    about = load_metadata(embeddings)
+    if "val" not in about.get("ids", {}):
         return "cosine", "the file has no val split to choose the score on"
     found = rankings(read_gallery(embeddings, manifest, "val"), "val", BLOCK, SEED)
     values: dict[str, list[float]] = {}
     for key, one in found:
-        if key.direction in (f"T2{joint}", f"{joint}2T"):
+        if key.direction in (f"T2{joint}", f"{joint}2T") and key.score not in about.get("stale", ()):
             values.setdefault(key.score, []).append(float(one.reciprocal().mean()))
     return max(values, key=lambda name: sum(values[name])), "best validation MRR"
 
@@ -90,12 +91,10 @@ def _geometry(gallery: Gallery, joint: str) -> dict[str, Any]:
     """Gaps of the modalities' means, effective ranks, collinearity of whole tuples, hubness in both directions."""
     names = gallery.conditions()[joint]
     texts = unit(gallery.text)
-    answers = {clip: text for text, right in reversed(list(enumerate(gallery.hits))) for clip in right}
     sets = {"text": texts} | {name: unit(gallery.items[name]) for name in names}
     present = {name: z[z.any(1)] for name, z in sets.items()}
     stack = torch.stack([gallery.items[name] for name in names])
-    tuples = torch.stack([texts[[answers[clip] for clip in range(len(gallery.ids))]], *(sets[name] for name in names)])
-    whole = tuples[:, tuples.any(-1).all(0)]
+    whole = unit(gallery.tuples(names))
     pairs = [(a, b) for index, a in enumerate(present) for b in list(present)[index + 1 :]]
     k = min(10, len(gallery.ids), len(texts))
     hubs = {}
@@ -105,6 +104,7 @@ def _geometry(gallery: Gallery, joint: str) -> dict[str, Any]:
             (f"{joint}2T", hubness(stack.double(), gallery.text.double(), flipped(score), k, BLOCK)),
         ):
             hubs[f"{direction} {name}"] = {
+                "winner": found.winner,
                 "skewness": found.skewness,
                 "largest": found.largest,
                 "orphans": found.orphans,

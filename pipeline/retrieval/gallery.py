@@ -5,7 +5,8 @@ The file (ours and anybody's): safetensors with, for a split such as `test`,
   `test/text_clip`   [C]      row of the clip that the caption describes (optional: caption i describes clip i)
   `test/<modality>`  [n, D]   one row a clip for `vision`, `audio` or any other name; a row of zeros: the clip lacks it
   `test/fused_<c>`   [n, D]   optional: one embedding a clip for the modalities with these letters, e.g. `fused_va`
-and metadata, JSON: `ids` {split: [n clip ids]}, `manifest` (SHA-256 of the manifest it was made from; optional).
+and metadata, JSON: `ids` {split: [n clip ids]} and, optional, `manifest` (SHA-256 of the manifest it was made from) and
+`stale` (scores that the training left behind, e.g. `["fused"]`: shown, never the headline).
 
 Captions come from the manifest: the k-th row of a clip is its k-th caption. Equal captions are one text, which every
 clip that carries it answers.
@@ -52,6 +53,13 @@ class Gallery:
         names = tuple(sorted(self.items, key=_order))
         joint = {letters(names): names}
         return joint | {letters((name,)): (name,) for name in names}
+
+    def tuples(self, modalities: Sequence[str]) -> Tensor:
+        """Embeddings [1 + M, n, D] of the clips that have all `modalities`, each after its first text."""
+        answers = {clip: text for text, right in reversed(list(enumerate(self.hits))) for clip in right}
+        texts = self.text[[answers[clip] for clip in range(len(self.ids))]]
+        found = torch.stack([texts, *(self.items[name] for name in modalities)])
+        return found[:, found.any(-1).all(0)]
 
     def part(self, clips: Sequence[int], texts: Sequence[int]) -> Gallery:
         """The gallery of some clips and distinct texts."""

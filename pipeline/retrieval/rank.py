@@ -7,17 +7,17 @@ whose pairs are all matched: the first stage of every score and the same re-rank
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline import paths
 from pipeline import ranks as stored
 from pipeline.errors import UserError
 from pipeline.files import load_tensors, sha256
+from pipeline.geometry.dense import dense_ranks
 from pipeline.geometry.ranking import Ranks, ranks_both
 from pipeline.geometry.scores import SCORES
 from pipeline.ranks import FULL, MATCHED, Key, Ranking
@@ -74,7 +74,7 @@ def rankings(gallery: Gallery, split: str, block: int, seed: int = 0) -> Iterato
         if fused is not None:
             found["fused"] = ranks_both(gallery.text, fused[None], SCORES["cosine"], gallery.hits, block, seed)
         for name, both in found.items():
-            yield from _both(gallery, (split, FULL, letters, name), both)
+            yield from both_sides(gallery, (split, FULL, letters, name), both)
 
 
 def matched_rankings(gallery: Gallery, matching: Path, k: int, seed: int = 0) -> Iterator[tuple[Key, Ranking]]:
@@ -98,30 +98,20 @@ def matched_rankings(gallery: Gallery, matching: Path, k: int, seed: int = 0) ->
     fused = part.fused.get(letters.lower())
     if fused is not None:
         first["fused"] = SCORES["cosine"](part.text.double(), fused[None].double())
+    hits = torch.zeros(len(part.text_ids), len(part.ids), dtype=torch.bool)
+    for text, right in enumerate(part.hits):
+        hits[text, right] = True
     for name, matrix in first.items():
-        both = dense_ranks(matrix, part.hits, seed)
-        yield from _both(part, ("test", MATCHED, letters, name), both)
-        forward = dense_ranks(rerank(matrix, probability, k), part.hits, seed)[0]
-        backward = dense_ranks(rerank(matrix.mT, probability.mT, k).mT, part.hits, seed)[1]
-        yield from _both(part, ("test", MATCHED, letters, f"{name}+itm"), (forward, backward))
+        forward, backward = rerank(matrix, probability, k), rerank(matrix.mT, probability.mT, k)
+        for suffix, sides in (("", (matrix, matrix.mT)), ("+itm", (forward, backward))):
+            both = dense_ranks(sides[0], hits, seed), dense_ranks(sides[1], hits.mT, seed)
+            yield from both_sides(part, ("test", MATCHED, letters, name + suffix), both)
 
 
-def dense_ranks(scores: Tensor, hits: Iterable[list[int]], seed: int = 0) -> tuple[Ranks, Ranks]:
-    """Ranks of both directions from a score matrix `[N, N']`."""
-    number, gallery = scores.shape
-    return ranks_both(
-        torch.arange(number, dtype=torch.float64)[:, None],
-        torch.arange(gallery, dtype=torch.float64)[:, None],
-        lambda rows, columns: scores[rows[:, 0].long()][:, columns[:, 0].long()],
-        list(hits),
-        max(number, gallery),
-        seed,
-    )
-
-
-def _both(
+def both_sides(
     gallery: Gallery, name: tuple[str, str, str, str], both: tuple[Ranks, Ranks]
 ) -> Iterator[tuple[Key, Ranking]]:
+    """Rankings of texts among clips and of clips among texts; `name`: split, gallery, modalities' letters, score."""
     split, kind, letters, score = name
     answers = [len(right) for right in gallery.hits]
     asked = np.bincount([clip for right in gallery.hits for clip in right], minlength=len(gallery.ids))

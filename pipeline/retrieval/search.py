@@ -50,7 +50,8 @@ def search(
     output: Path | None = None,
 ) -> list[Hit]:
     """The k best clips for `query`; prints them, writes the sheet (png) and returns them."""
-    settings.run(run)
+    if score in settings.stale(run):
+        raise UserError(f"--score {score}: {run} does not train that head, it is stale; there are {', '.join(SCORES)}")
     if not query.strip():
         raise UserError("the query is empty; say what to look for, e.g. 'a red circle'")
     manifest = paths.manifest(settings, corpus)

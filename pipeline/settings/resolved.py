@@ -7,8 +7,20 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.errors import UserError
+from pipeline.objectives import FUSED
 from pipeline.settings.registries import Corpus, Dimension, Method, Run, Table
-from pipeline.settings.stages import AudioTower, Captions, Media, Retrieval, Theory, Training, Tuning, Vast, VisionTower
+from pipeline.settings.stages import (
+    AudioTower,
+    Captions,
+    Media,
+    Retrieval,
+    Study,
+    Theory,
+    Training,
+    Tuning,
+    Vast,
+    VisionTower,
+)
 from pipeline.settings.strict import Strict
 
 Scale = Literal["smoke", "mini", "paper"]
@@ -30,6 +42,7 @@ class Settings(Strict):
     captions: Captions
     training: Training
     retrieval: Retrieval
+    study: Study
     tuning: Tuning
     theory: Theory
     corpora: dict[str, Corpus]
@@ -50,6 +63,11 @@ class Settings(Strict):
         return (
             max((table.seeds for table in self.tables.values() if run in table.runs), default=1) if run != "vast" else 1
         )
+
+    def stale(self, run: str) -> tuple[str, ...]:
+        """Scores that a run's training leaves behind, so never its headline: `fused`, if no term trains it."""
+        method = self.run(run).method
+        return () if method == "vast" or self.methods[method].objective in FUSED else ("fused",)
 
     def train_corpora(self, run: str) -> list[str]:
         """The corpora a run is trained on; a UserError names one that the scale does not have."""

@@ -144,6 +144,14 @@ class Retrieval(Strict):
     bootstrap: int = Field(gt=0, description="resamples")
 
 
+class Study(Strict):
+    """The study of the scores, target `scores`."""
+
+    missing: list[float] = Field(min_length=2, description="shares of test clips that lose one modality, 0 first")
+    seeds: int = Field(gt=0, description="seeds a run whose embeddings are studied; retrieval itself uses all")
+    neighbours: int = Field(gt=0, description="k of the k-occurrence")
+
+
 class Tuning(Strict):
     """Equal tuning: the same number of trials for every method, in the spaces of params/spaces.yaml."""
 

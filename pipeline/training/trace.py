@@ -22,11 +22,11 @@ from pipeline.estimates import estimate
 from pipeline.files import sha256, write_json
 from pipeline.geometry import conflict, force_conflict, holder_divergence
 from pipeline.models.heads import Heads
-from pipeline.objectives import OBJECTIVES
+from pipeline.objectives import FUSED, OBJECTIVES
 from pipeline.pooled import Pooled, dense, read
 from pipeline.settings import Settings
 from pipeline.training.data import load
-from pipeline.training.train import FUSED, Recipe, begin, fit, initial_heads, lines, recipe
+from pipeline.training.train import Recipe, begin, fit, initial_heads, lines, recipe
 from pipeline.training.validation import collapse
 
 TEMPERATURE = 0.07

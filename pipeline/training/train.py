@@ -23,15 +23,12 @@ from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
 from pipeline.files import atomic, read_json, save_tensors, sha256, write_json
 from pipeline.models.heads import Heads, start
-from pipeline.objectives import OBJECTIVES, parse
+from pipeline.objectives import FUSED, OBJECTIVES, parse
 from pipeline.objectives.settings import Objective
 from pipeline.pooled import read
 from pipeline.settings import Optimisation, Settings
 from pipeline.training.data import TrainSet, load
 from pipeline.training.validation import validate
-
-#: Objectives that are trained on the fused conditions; for the others these would only cost time.
-FUSED = frozenset({"vast"})
 
 
 @dataclass(frozen=True)

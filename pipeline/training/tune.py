@@ -2,17 +2,17 @@
 
 Trials are points of a scrambled Sobol sequence (the seed is the settings'), each one training with one seed and the
 method's budget, on the train splits alone. The criterion is validation MRR, the mean over corpora and directions,
-under the score that is best on validation; the test set is not read here. A winner in the outer part of a range
-extends the range beyond that edge and adds trials there, the same rule for all methods; how many were spent is
-recorded. Every trial is kept: `curve` is the expected best of k trials (Dodge et al. 2019). Trials are resumable one
-by one: each has its own state folder and its outcome a file.
+under the score that is best on validation (`fused` only where the objective trains that head); the test set is not read
+here. A winner in the outer part of a range extends the range beyond that edge and adds trials there, the same rule for
+all methods; how many were spent is recorded. Every trial is kept: `curve` is the expected best of k trials (Dodge et
+al. 2019). Trials are resumable one by one: each has its own state folder and its outcome a file.
 
 Trials train the heads on pooled features. Where runs train everything (paper scale) that is a proxy, said in the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import comb, exp, log
 from typing import Any
 
@@ -76,14 +76,15 @@ class Trials:
 
     def __init__(self, settings: Settings, method: str) -> None:
         self.settings, self.method = settings, method
-        self.how = recipe(settings, _published(settings, method))
+        published = _published(settings, method)
+        self.how, self.stale = recipe(settings, published), settings.stale(published)
         files = {corpus: paths.pooled(settings, corpus) for corpus in self.how.corpora}
         self.data = load(list(files.values()), self.how.modalities)
         self.validation = {corpus: read(file, "val", self.how.modalities) for corpus, file in files.items()}
         weights = paths.model(settings, "vast", 0) / "weights.safetensors"
         self.initial = initial_heads(weights)
         self.stamp = [
-            code_digest("pipeline.training.train"),
+            code_digest("pipeline.training.tune"),
             [sha256(file) for file in files.values()],
             sha256(weights),
         ]
@@ -100,7 +101,7 @@ class Trials:
         found: dict[str, Any] = {"values": values, "mrr": 0.0, "score": None, "scores": {}, "failure": ""}
         try:
             fit(how, self.data, self.initial, self._measure, state, SEED, label)
-            found |= judged(final(state))
+            found |= judged(final(state), self.stale)
         except UserError as error:
             found["failure"] = str(error)
         write_json(outcome, found)
@@ -110,15 +111,15 @@ class Trials:
         return validate(heads, self.validation, self.method)
 
 
-def judged(validation: Mapping[str, float]) -> dict[str, Any]:
-    """The best score on validation and its MRR, of the keys `val/mean/<score>/MRR`."""
+def judged(validation: Mapping[str, float], stale: Collection[str] = ()) -> dict[str, Any]:
+    """The best score on validation that is not `stale` and its MRR, of the keys `val/mean/<score>/MRR`."""
     head = "val/mean/"
     scores = {
         key[len(head) : -len(MRR)]: value
         for key, value in validation.items()
         if key.startswith(head) and key.endswith(MRR)
     }
-    best = max(scores, key=lambda name: scores[name])
+    best = max((name for name in scores if name not in stale), key=lambda name: scores[name])
     return {"mrr": scores[best], "score": best, "scores": scores}
 
 

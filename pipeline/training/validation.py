@@ -1,7 +1,7 @@
 """Validation of a model on the val splits: retrieval by each score, gap and collapse measures.
 
 Keys are `val/<corpus>/<direction>/<score>/<measure>`, means over corpora and directions `val/mean/<score>/<measure>`
-(what models are compared and tuned by), `val/<corpus>/<measure>/<modality>`.
+(what models are compared and tuned by), `val/<corpus>/<measure>/<modality>`. Ties by the rule of `geometry.ranking`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.geometry import SCORES, effective_rank, modality_gap
+from pipeline.geometry import SCORES, dense_ranks, effective_rank, modality_gap
 from pipeline.models.heads import Heads
 from pipeline.pooled import Pooled
 
 #: Unit embeddings whose variance is below are one point: the model has lost everything.
 CONSTANT = 1e-8
-#: Scores closer than this are tied (as geometry.ranking's).
-TOLERANCE = 1e-7
 
 
 @torch.no_grad()
@@ -33,8 +31,9 @@ def validate(heads: Heads, splits: Mapping[str, Pooled], label: str = "") -> dic
         hits = split.hits()
         for score, matrix in scored(embeddings, fused).items():
             for direction, square, truth in (("T2VA", matrix, hits), ("VA2T", matrix.mT, hits.mT)):
-                rank = dense_ranks(square, truth)
-                values[f"val/{corpus}/{direction}/{score}/R1"] = float((rank <= 1).double().mean())
+                asked = truth.any(1)  # a clip without captions asks nothing
+                rank = dense_ranks(square[asked], truth[asked]).rank.double()
+                values[f"val/{corpus}/{direction}/{score}/R1"] = float((rank == 1).double().mean())
                 values[f"val/{corpus}/{direction}/{score}/MRR"] = float(rank.reciprocal().mean())
     for score in (*SCORES, "fused"):
         for measure in ("R1", "MRR"):
@@ -66,17 +65,3 @@ def collapse(embeddings: Mapping[str, Tensor], label: str = "") -> dict[str, flo
         values[f"effective_rank/{name}"] = float(effective_rank(present))
     gaps = {f"gap/{a}-{b}": float(modality_gap(x, y)) for (a, x), (b, y) in combinations(embeddings.items(), 2)}
     return values | gaps | {"gap/mean": sum(gaps.values()) / len(gaps)}
-
-
-def dense_ranks(scores: Tensor, hits: Tensor) -> Tensor:
-    """Rank [N] of the best hit of each row among its misses, tied misses counting half: `[N, n], [N, n] -> [N]`.
-
-    Rows without a hit (a clip without captions) are left out.
-    """
-    asked = hits.any(1)
-    scores, hits = scores[asked].double(), hits[asked]
-    best = scores.masked_fill(~hits, -torch.inf).amax(1, keepdim=True)
-    misses = scores.masked_fill(hits, -torch.inf)
-    above = (misses > best + TOLERANCE).sum(1)
-    tied = ((misses - best).abs() <= TOLERANCE).sum(1)
-    return 1 + above + 0.5 * tied

@@ -11,7 +11,7 @@ from pipeline.settings import load
 from tests.project import ROOT, copy_project, run
 from tests.workflow.test_dag import jobs
 
-TARGETS = ("tune", "table1_tuned", "table2", "table4", "table5", "readings", "gaps", "figure1")
+TARGETS = ("tune", "table1_tuned", "table2", "table4", "table5", "readings", "gaps", "scores", "figure1")
 
 
 @pytest.mark.parametrize("scale", ["smoke", "mini"])
@@ -23,6 +23,7 @@ def test_all_targets_resolve_in_few_jobs(tmp_path: Path, scale: str) -> None:
     assert counts["trace"] == len(settings.theory.trace)
     assert counts["report_sweep"] == counts["geometry"] == 8
     assert counts["report_retrieval"] == 2
+    assert counts["report_scores"] == 1
     assert counts["pool_probe"] == len(settings.probes)
     assert counts["modalities"] == counts["conflicts"] == counts["corollaries"] == counts["sharing"] == 1
     trainings = sum(count for name, count in counts.items() if name.startswith("train_"))
@@ -36,7 +37,7 @@ def test_paper_scale_resolves(tmp_path: Path) -> None:
 
 def test_table1_depends_on_none_of_it(tmp_path: Path) -> None:
     output = run(copy_project(tmp_path, "mini"), "snakemake", "-n", "table1").stdout
-    for word in ("tuning", "theory", "scenes-", "batch", "polyglot"):
+    for word in ("tuning", "theory", "study", "scenes-", "batch", "polyglot"):
         assert word not in output, word
 
 

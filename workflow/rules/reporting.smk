@@ -27,6 +27,41 @@ rule report_table1:
         stage("table1")
 
 
+rule report_scores:
+    input:
+        rank_files("scores"),
+        [
+            paths.study(SETTINGS, run, seed, corpus)
+            for run in SETTINGS.tables["scores"].runs
+            for seed in seeds_of(run)[: SETTINGS.study.seeds]
+            for corpus in CORPORA
+        ],
+    output:
+        report(
+            table_files("scores")
+            + [paths.figure(SETTINGS, "scores", kind) for kind in ("png", "svg")],
+            caption="../report/scores.rst",
+            category="Retrieval",
+        ),
+    log:
+        log_of("scores"),
+    benchmark:
+        benchmark_of("scores")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.reporting.scores"),
+        table=digest(
+            [
+                SETTINGS.tables["scores"].model_dump(),
+                SETTINGS.retrieval.model_dump(),
+                SETTINGS.study.model_dump(),
+            ]
+        ),
+    shell:
+        stage("scores")
+
+
 rule track:
     input:
         paths.table(SETTINGS, "table1", "json"),

@@ -1,4 +1,4 @@
-# Retrieval: ranks of the truth of each query, by score and direction.
+# Retrieval: ranks of the truth of each query, by score and direction; a study of the scores.
 for name, runs, seeds in seed_groups(SINGLE):
 
     rule:
@@ -32,3 +32,40 @@ for name, runs, seeds in seed_groups(SINGLE):
             settings=digest(SETTINGS.retrieval),
         shell:
             stage_beside("rank --run {wildcards.run} --seeds {params.seeds}")
+
+
+for name, runs, seeds in batches(SETTINGS.tables["scores"].runs):
+
+    rule:
+        name:
+            f"study_{name}"
+        input:
+            expand(
+                paths.embeddings(SETTINGS, "{run}", "{seed}", "{corpus}"),
+                run=runs,
+                seed=seeds[: SETTINGS.study.seeds],
+                corpus=CORPORA,
+            ),
+            expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+        output:
+            expand(
+                paths.study(SETTINGS, "{run}", "{seed}", "{corpus}"),
+                run=runs,
+                seed=seeds[: SETTINGS.study.seeds],
+                corpus=CORPORA,
+            ),
+        log:
+            log_of(f"study/{name}"),
+        benchmark:
+            benchmark_of(f"study/{name}")
+        conda:
+            ENVIRONMENT
+        params:
+            runs=listed(runs),
+            seeds=listed(seeds[: SETTINGS.study.seeds]),
+            code=code_digest("pipeline.retrieval.study"),
+            settings=digest(
+                [SETTINGS.retrieval.model_dump(), SETTINGS.study.model_dump()]
+            ),
+        shell:
+            stage_beside("study --run {params.runs} --seeds {params.seeds}")

@@ -40,6 +40,7 @@ def test_files_hold_the_contract(settings: Settings) -> None:
         assert about["manifest"] == sha256(paths.manifest(settings, "scenes"))
         weights = paths.model(settings, "gram", seed) / "weights.safetensors"
         assert about["model"] == sha256(weights)
+        assert about["stale"] == ["fused"]
         for name, tensor in tensors.items():
             if not name.endswith("text_clip"):
                 torch.testing.assert_close(tensor.norm(dim=1), torch.ones(len(tensor)))
@@ -49,6 +50,7 @@ def test_files_hold_the_contract(settings: Settings) -> None:
 
 def test_initial_model_is_embedded_by_its_own_heads(settings: Settings) -> None:
     embed(settings, "vast", [0])
+    assert load_metadata(paths.embeddings(settings, "vast", 0, "scenes"))["stale"] == []
     tensors = load_tensors(paths.embeddings(settings, "vast", 0, "scenes"))
     pooled = load_tensors(paths.pooled(settings, "scenes"))
     weight = load_tensors(paths.model(settings, "vast", 0) / "weights.safetensors")["heads.vision.weight"]

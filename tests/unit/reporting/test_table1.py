@@ -70,6 +70,18 @@ def test_known_answers(settings, capsys):
         assert paths.figure(settings, "table1", kind).stat().st_size > 5000
 
 
+def test_a_stale_head_is_no_headline(settings, monkeypatch):
+    monkeypatch.setitem(project.BONUS, "fused", 0.2)
+    project.write_ranks(settings, LEVELS)
+    table1(settings)
+    rows = records(settings)
+    chosen = {row["run"]: row["score"] for row in rows if row["section"] == "main"}
+    assert {run for run, score in chosen.items() if score == "fused"} == {"vast", "vast-continued"}
+    assert one(rows, section="scores", row="gram", column="scenes.t2va", score="fused")["value"] == pytest.approx(80)
+    foot = json.loads(paths.table(settings, "table1", "json").read_text())["foot"]
+    assert any("infonce, gram, unialign, unialign-literal do not train it" in line for line in foot)
+
+
 def test_contrasts(settings):
     table1(settings)
     rows = records(settings)

@@ -8,6 +8,7 @@ import torch
 
 from pipeline import paths
 from pipeline.errors import UserError
+from pipeline.files import load_metadata, load_tensors, save_tensors
 from pipeline.geometry import unit
 from pipeline.reporting.table1 import table1
 from pipeline.retrieval import write_embeddings
@@ -67,6 +68,16 @@ def test_own_embeddings_evaluate_to_their_stored_ranks(settings, tmp_path, capsy
     assert set(result["geometry"]["gap"]) == {"text-vision", "text-audio", "vision-audio"}
     assert json.loads((tmp_path / "out.json").read_text())["n_evaluated"] == 24
     assert "| mine | " in capsys.readouterr().out
+
+
+def test_a_stale_score_is_no_headline(settings, tmp_path):
+    own, manifest = paths.embeddings(settings, "unialign", 0, "scenes"), paths.manifest(settings, "scenes")
+    best = evaluate(own, manifest)["score"]
+    marked = tmp_path / "marked.safetensors"
+    save_tensors(marked, load_tensors(own), load_metadata(own) | {"stale": [best]})
+    result = evaluate(marked, manifest)
+    assert result["score"] != best
+    assert best in {row["score"] for row in result["measures"]}
 
 
 def test_order_of_the_file_does_not_matter(settings, tmp_path):

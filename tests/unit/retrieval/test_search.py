@@ -16,7 +16,7 @@ from tests.unit import retrieval_project as project
 def settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = project.settings(seeds=1)
-    project.write_project(settings, {"unialign": 0.2})
+    project.write_project(settings, {"unialign": 0.2, "vast-continued": 0.2})
     return settings
 
 
@@ -32,10 +32,11 @@ class Clips:
 
 @pytest.mark.parametrize("score", ["cosine", "fused", "volume", "residual"])
 def test_finds_the_clips_of_a_caption(settings, monkeypatch, capsys, tmp_path, score):
-    gallery = read_gallery(paths.embeddings(settings, "unialign", 0, "scenes"), paths.manifest(settings, "scenes"))
+    run = "vast-continued" if score == "fused" else "unialign"
+    gallery = read_gallery(paths.embeddings(settings, run, 0, "scenes"), paths.manifest(settings, "scenes"))
     monkeypatch.setattr(searching, "embed_text", lambda *_: gallery.text[4:5])
     monkeypatch.setattr(searching, "Shard", Clips)
-    hits = search(settings, "Caption, number 4!", "scenes", "unialign", score, 3, 0, tmp_path / "sheet.png")
+    hits = search(settings, "Caption, number 4!", "scenes", run, score, 3, 0, tmp_path / "sheet.png")
     assert {hit.clip_id for hit in hits[:2]} == {"test8", "test9"}
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert hits[0].caption == "test caption 4"
@@ -52,6 +53,8 @@ def test_refusals(settings, monkeypatch):
         search(settings, "a lion", "scenes", "unaligned")
     with pytest.raises(UserError, match=r"weights.safetensors: missing; train unialign with seed 0 first"):
         search(settings, "a lion", "scenes")
+    with pytest.raises(UserError, match="--score fused: unialign does not train that head, it is stale; there are"):
+        search(settings, "a lion", "scenes", score="fused")
     gallery = read_gallery(paths.embeddings(settings, "unialign", 0, "scenes"), paths.manifest(settings, "scenes"))
     with pytest.raises(UserError, match="--score euclid: there are cosine, volume, residual, fused"):
         scored(gallery, gallery.text[:1], "euclid")

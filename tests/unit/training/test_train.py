@@ -19,7 +19,7 @@ from pipeline.objectives import OBJECTIVES
 from pipeline.pooled import Pooled, read
 from pipeline.settings import Run, Settings
 from pipeline.training import train as training
-from pipeline.training.validation import collapse, dense_ranks, scored, validate
+from pipeline.training.validation import collapse, scored, validate
 from tests.unit.pooled_files import ROOT, project
 
 NAMES = ("text", "vision", "audio")
@@ -165,12 +165,6 @@ def test_training_never_imports_transformers() -> None:
         "('transformers', 'diffusers', 'mlflow', 'pandas', 'scipy', 'torch._dynamo')])"  # fmt: skip
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
-
-
-def test_dense_ranks_literally() -> None:
-    scores = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [2.0, 2.0, 2.0], [5.0, 6.0, 7.0]])
-    hits = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.bool)
-    assert dense_ranks(scores, hits).tolist() == [1.0, 2.0, 2.0]
 
 
 def test_scores_are_naive(settings: Settings) -> None:

@@ -55,6 +55,9 @@ def test_the_curve_is_the_expected_best_of_k_trials() -> None:
 def test_the_best_score_is_judged() -> None:
     found = module.judged({"val/mean/cosine/MRR": 0.2, "val/mean/residual/MRR": 0.4, "val/mean/residual/R1": 0.9})
     assert (found["mrr"], found["score"]) == (0.4, "residual")
+    values = {"val/mean/cosine/MRR": 0.2, "val/mean/fused/MRR": 0.4}
+    assert module.judged(values)["score"] == "fused"
+    assert module.judged(values, ["fused"]) == {"mrr": 0.2, "score": "cosine", "scores": {"cosine": 0.2, "fused": 0.4}}
 
 
 @pytest.fixture

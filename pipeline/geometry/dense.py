@@ -1,0 +1,25 @@
+"""Ranks from a matrix of scores that is small enough to be held, by the same rule of ties as the streamed ones.
+
+Whoever ranks (validation during training, re-ranked galleries, the final ranks) so counts a collapsed model alike: at
+chance. Counting tied misses half, as is common, would give it a mean rank at chance but no first hit at all.
+"""
+
+import torch
+from torch import Tensor
+
+from pipeline.geometry.ranking import TOLERANCE, Ranks, _places
+
+
+def dense_ranks(scores: Tensor, hits: Tensor, seed: int = 0) -> Ranks:
+    """Rank of the best hit of each row among its misses: `scores [N, N']`, `hits [N, N']` bool.
+
+    ValueError for a row without a hit.
+    """
+    if not bool(hits.any(1).all()):
+        raise ValueError(f"row {int((~hits.any(1)).nonzero()[0])} has no hit")
+    scores = scores.double()
+    best = scores.masked_fill(~hits, -torch.inf).amax(1, keepdim=True)
+    reached = scores >= best - TOLERANCE
+    better = (scores > best + TOLERANCE).sum(1)
+    tied = (reached & ~hits).sum(1) - better
+    return Ranks(1 + better + _places(tied, (reached & hits).sum(1), seed), tied)
