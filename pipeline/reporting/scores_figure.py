@@ -46,9 +46,11 @@ def draw(study: Study) -> None:
 
 def _dots(axes: Axes, records: list[Record], offset: float, colour: str, label: str) -> None:
     for row, record in enumerate(records):
+        if record.value is None:
+            continue
         if record.ci_low is not None and record.ci_high is not None:
             axes.plot([record.ci_low, record.ci_high], [row + offset] * 2, color=colour, linewidth=1.2)
-        axes.plot([record.value], [row + offset], "o", color=colour, markersize=3.5, label=None if row else label)
+        axes.plot(record.value, row + offset, "o", color=colour, markersize=3.5, label=None if row else label)
 
 
 def _mean(found: Mapping[str, Record]) -> float:

@@ -134,8 +134,7 @@ class Study:
                 for measure in ("won", "lessened", "whole"):
                     pick = partial(_fare, gallery=gallery, score=score, measure=measure)
                     found += self._over_seeds("fewer", run, score, f"{measure}.{100 * share:g}", pick)
-            pick = partial(_held, gallery=gallery)
-            found += self._over_seeds("fewer", run, "", f"held.{100 * share:g}", pick)
+            found += self._over_seeds("fewer", run, "", f"held.{100 * share:g}", partial(_held, gallery=gallery))
         return found
 
     def _over_seeds(
@@ -188,5 +187,5 @@ def _fare(about: dict[str, Any], gallery: str, score: str, measure: str) -> floa
     return None if value is None else 100 * float(value)
 
 
-def _held(about: dict[str, Any], gallery: str) -> float:
+def _held(about: dict[str, Any], gallery: str) -> float | None:
     return 100 * float(about["lessened"][gallery]["clips"] / about["lessened"][gallery]["of"])

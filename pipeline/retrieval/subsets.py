@@ -64,8 +64,8 @@ def _side(gallery: Gallery, names: Sequence[str]) -> _Side:
         if name != "text" and name not in gallery.items:
             raise UserError(f"no modality '{name}'; the gallery has text, {', '.join(gallery.items)}")
     if tuple(names) == ("text",):
-        texts = [[text] for text in range(len(gallery.text_ids))]
-        return _Side(gallery.text[None], gallery.text_ids, gallery.text_groups, texts)
+        alone = [[text] for text in range(len(gallery.text_ids))]
+        return _Side(gallery.text[None], gallery.text_ids, gallery.text_groups, alone)
     pairs = [(text, clip) for text, right in enumerate(gallery.hits) for clip in right]
     if "text" not in names:
         own: list[list[int]] = [[] for _ in gallery.ids]

@@ -47,7 +47,6 @@ def test_known_directions_are_special_cases(gallery, score):
 def test_volume_ranks_are_those_of_all_determinants(gallery, query, item, n, relevant):
     found = between(gallery, query, item, "volume", block=7)
     assert (len(found.query), set(found.relevant.tolist())) == (n, {relevant})
-    assert found.rank.mean() < found.items / 4
     vectors = {name: z.double() for name, z in gallery.items.items()}
     caption = torch.arange(24) // 2
     vectors["text"] = gallery.text.double()[caption]
