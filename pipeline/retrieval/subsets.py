@@ -60,9 +60,10 @@ def between(
 def _side(gallery: Gallery, names: Sequence[str]) -> _Side:
     if not names or len(set(names)) < len(names):
         raise UserError(f"modalities {', '.join(names) or 'none'}: name each once")
+    known = ("text", *next(iter(gallery.conditions().values())))
     for name in names:
-        if name != "text" and name not in gallery.items:
-            raise UserError(f"no modality '{name}'; the gallery has text, {', '.join(gallery.items)}")
+        if name not in known:
+            raise UserError(f"no modality '{name}'; the gallery has {', '.join(known)}")
     if tuple(names) == ("text",):
         alone = [[text] for text in range(len(gallery.text_ids))]
         return _Side(gallery.text[None], gallery.text_ids, gallery.text_groups, alone)

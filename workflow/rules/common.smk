@@ -2,6 +2,7 @@
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir).parent))
@@ -171,15 +172,14 @@ def batches(runs):
         home = next(name for name, t in SETTINGS.tables.items() if run in t.runs)
         corpora = SETTINGS.run(run).corpora
         groups.setdefault((home, len(seeds_of(run)), tuple(corpora)), []).append(run)
-    return [
-        (
-            "-".join([home, *corpora, str(start // size)]),
-            members[start : start + size],
-            range(count),
-        )
-        for (home, count, corpora), members in groups.items()
-        for start in range(0, len(members), size)
-    ]
+    made, numbers = [], Counter()
+    for (home, count, corpora), members in groups.items():
+        stem = "-".join([home, *corpora])
+        for start in range(0, len(members), size):
+            name = f"{stem}-{numbers[stem]}"
+            made.append((name, members[start : start + size], range(count)))
+            numbers[stem] += 1
+    return made
 
 
 def sources(wildcards):

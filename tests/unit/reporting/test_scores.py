@@ -63,7 +63,8 @@ def made(settings):
 def test_known_answers(settings, capsys):
     by, foot = made(settings)
     main = by["retrieval", "gram", "scenes.t2va.R@1", "residual"]
-    assert (main["value"], main["seeds"], main["n_evaluated"], main["chance"]) == (pytest.approx(55), 3, N, 0.5)
+    assert (main["seeds"], main["n_evaluated"]) == (3, N)
+    assert (main["value"], main["chance"]) == (pytest.approx(55), pytest.approx(0.5))
     assert main["ci_low"] < 55 < main["ci_high"]
     assert by["retrieval", "vast", "average.va2t.MRR", "cosine"]["value"] == pytest.approx(30 + 70 / 7)
     better = by["differences", "gram", "average.t2va", "residual − volume"]
