@@ -23,8 +23,8 @@ from pipeline.geometry.uniformity import uniformity
 from pipeline.geometry.volume import factorised_volume, gram, pairwise_volume, volume
 
 __all__ = [
-    "SCORES", "SUBSET_SCORES", "Hubness", "Ranks", "alignment", "centroid", "collinearity",
-    "conflict", "conflict_bound", "contrast", "cosine_score", "dense_ranks", "dot", "effective_rank", "factorised_volume",
+    "SCORES", "SUBSET_SCORES", "Hubness", "Ranks", "alignment", "centroid", "collinearity", "conflict",
+    "conflict_bound", "contrast", "cosine_score", "dense_ranks", "dot", "effective_rank", "factorised_volume",
     "flipped", "force_conflict", "frechet_distance", "gram", "holder_divergence", "holder_terms", "hubness",
     "log_kernel", "log_kernel_means", "mean_rank", "median_rank", "modality_gap", "mrr", "pairwise_area",
     "pairwise_residual", "pairwise_volume", "ranks", "recall_at", "residual_score", "squared_geodesic",

@@ -59,14 +59,14 @@ def grids(study: Study) -> list[Grid]:
         ]
         title = f"{_way(short)} R@1 % where a share of the clips has lost one modality, {AVERAGE}"
         found.append(_grid(study, title, "missing", columns))
-    share = _middle(study)
+    share = 100 * study.settings.study.followed
     columns = [
-        (f"{AVERAGE}.{measure}.{share}", score, f"{score} {shown}")
+        (f"{AVERAGE}.{measure}", score, f"{score} {shown}")
         for score in SCORES
         for measure, shown in (("won", "won by them %"), ("lessened", "R@1 theirs"), ("whole", "R@1 others'"))
     ]
     title = (
-        f"Clips that lost a modality at {share} %: T→VA queries they win, R@1 of their texts and of others, {AVERAGE}"
+        f"Clips that lost a modality at {share:g} %: T→VA queries they win, R@1 of their texts and of others, {AVERAGE}"
     )
     return [*found, _grid(study, title, "fewer", columns)]
 
@@ -138,21 +138,19 @@ def answer(study: Study) -> list[str]:
 
 def fewer(study: Study) -> list[str]:
     """How clips with fewer modalities compare under each score: by definition, and as measured."""
-    share, ends = _middle(study), (f"{100 * study.shares[0]:g}", f"{100 * study.shares[-1]:g}")
-    held = _mean(study.find("fewer", f"{AVERAGE}.held.{share}"))
+    ends = (f"{100 * study.shares[0]:g}", f"{100 * study.shares[-1]:g}")
+    held = _mean(study.find("fewer", f"{AVERAGE}.share"))
     won, falls = [], []
     for score in SCORES:
-        found = [
-            _mean(study.find("fewer", f"{AVERAGE}.{name}.{share}", score)) for name in ("won", "lessened", "whole")
-        ]
-        won.append(f"by {score} {found[0]:.1f} % (R@1 of their texts {found[1]:.1f}, of others {found[2]:.1f})")
+        found = [_mean(study.find("fewer", f"{AVERAGE}.{name}", score)) for name in ("won", "lessened", "whole")]
+        won.append(f"by {score} {found[0]} % (R@1 of their texts {found[1]}, of others {found[2]})")
         levels = [_mean(study.find("missing", f"{AVERAGE}.t2va.{end}", score)) for end in ends]
-        falls.append(f"{score} {levels[0]:.1f} → {levels[1]:.1f}")
+        falls.append(f"{score} {levels[0]} → {levels[1]}")
     return [
         "Clips with fewer modalities: by volume the tuple is the text and what is there, and fewer vectors span a "
         "larger volume at equal angles; by residual a smaller span leaves more of the text, so that no clip gains by "
         "lacking a modality; by cosine the mean runs over what is there, so that a clip can gain.",
-        f"Measured, mean over rows and benchmarks: where {held:.0f} % of the clips have lost one modality, those win "
+        f"Measured, mean over rows and benchmarks: where {held} % of the clips have lost one modality, those win "
         f"of the texts' first places {', '.join(won)}.",
         f"T→VA R@1 as {ends[0]} → {ends[1]} % of the clips lose a modality, mean over rows: {', '.join(falls)}. Which "
         "clip loses which is drawn once, the same for all rows, and nested.",
@@ -174,13 +172,9 @@ def _listed(verdicts: dict[str, list[str]]) -> str:
     )
 
 
-def _mean(found: dict[str, Record]) -> float:
-    return fmean(one.value for one in found.values() if one.value is not None)
-
-
-def _middle(study: Study) -> str:
-    """The share, in percent, that stands for all in print: the one nearest a half."""
-    return f"{100 * min(filter(None, study.shares), key=lambda share: abs(share - 0.5)):g}"
+def _mean(found: dict[str, Record]) -> str:
+    values = [one.value for one in found.values() if one.value is not None]
+    return f"{fmean(values):.1f}" if values else "–"
 
 
 def _grid(study: Study, title: str, section: str, columns: list[tuple[str, str, str]]) -> Grid:

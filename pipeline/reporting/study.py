@@ -128,14 +128,10 @@ class Study:
     def _fares(self, run: str) -> list[Record]:
         """Clips that lost a modality: their share of the gallery and of queries won, R@1 of their texts, of others."""
         found = []
-        for share in filter(None, self.shares):
-            gallery = missing(share)
-            for score in SCORES:
-                for measure in ("won", "lessened", "whole"):
-                    pick = partial(_fare, gallery=gallery, score=score, measure=measure)
-                    found += self._over_seeds("fewer", run, score, f"{measure}.{100 * share:g}", pick)
-            found += self._over_seeds("fewer", run, "", f"held.{100 * share:g}", partial(_held, gallery=gallery))
-        return found
+        for score in SCORES:
+            for measure in ("won", "lessened", "whole"):
+                found += self._over_seeds("fewer", run, score, measure, partial(_fare, score=score, measure=measure))
+        return found + self._over_seeds("fewer", run, "", "share", lambda about: 100 * about["lessened"]["share"])
 
     def _over_seeds(
         self, section: str, run: str, score: str, measure: str, pick: Callable[[dict[str, Any]], float | None]
@@ -182,10 +178,6 @@ def _hub(about: dict[str, Any], way: str, score: str, measure: str, factor: floa
     return float(factor * about["hubness"][way][score][measure])
 
 
-def _fare(about: dict[str, Any], gallery: str, score: str, measure: str) -> float | None:
-    value = about["lessened"][gallery]["scores"][score][measure]
+def _fare(about: dict[str, Any], score: str, measure: str) -> float | None:
+    value = about["lessened"]["scores"][score][measure]
     return None if value is None else 100 * float(value)
-
-
-def _held(about: dict[str, Any], gallery: str) -> float | None:
-    return 100 * float(about["lessened"][gallery]["clips"] / about["lessened"][gallery]["of"])

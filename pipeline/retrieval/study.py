@@ -2,8 +2,8 @@
 
 Of each seed and corpus one file (`paths.study`) in the form of stored ranks: ranks of both directions by every score
 where a share of the test clips has lost one modality, as galleries `missing-25` …; its metadata hold hubness of the
-whole gallery by direction and score, the mean of lambda_1(G)/M over clips with everything, and how clips with fewer
-modalities fare: the share of text queries that they win, R@1 of texts all of whose clips are whole or lessened.
+whole gallery by direction and score (in float32), the mean of lambda_1(G)/M over clips with everything, and how
+lessened clips fare at one share: the text queries that they win, R@1 of texts all of whose clips are lessened or whole.
 
 Who loses which modality is drawn once for a corpus (`settings.seed`), the same for all runs and seeds, and nested: a
 clip that has lost one at 25 % has lost it at 50 %. Clips that have one modality only keep it.
@@ -25,7 +25,7 @@ from pipeline.geometry.ranking import ranks_both
 from pipeline.ranks import Key, Ranking, missing
 from pipeline.retrieval.gallery import Gallery, read_gallery
 from pipeline.retrieval.rank import both_sides
-from pipeline.settings import Settings
+from pipeline.settings import Settings, Study
 
 
 def study(settings: Settings, run: str, seeds: list[int]) -> None:
@@ -36,7 +36,7 @@ def study(settings: Settings, run: str, seeds: list[int]) -> None:
         for seed in seeds:
             embeddings = paths.embeddings(settings, run, seed, corpus)
             gallery = read_gallery(embeddings, manifest)
-            found, lessened = with_losses(gallery, settings.study.missing, settings.retrieval.block, settings.seed)
+            found, lessened = with_losses(gallery, settings.study, settings.retrieval.block, settings.seed)
             about = {"run": run, "seed": seed, "corpus": corpus, "manifest": sha256(manifest)}
             about |= {"embeddings": sha256(embeddings), "lessened": lessened}
             about |= geometry(gallery, settings.study.neighbours, settings.retrieval.block)
@@ -47,7 +47,7 @@ def study(settings: Settings, run: str, seeds: list[int]) -> None:
 def geometry(gallery: Gallery, neighbours: int, block: int) -> dict[str, Any]:
     """`hubness` by direction and score, at `neighbours` items a query (fewer in a smaller gallery); `collinearity`."""
     letters, names = next(iter(gallery.conditions().items()))
-    texts, items = gallery.text.double(), _items(gallery, names).double()
+    texts, items = gallery.text, _items(gallery, names)
     k = min(neighbours, len(gallery.ids), len(gallery.text_ids))
     hubs: dict[str, dict[str, dict[str, float]]] = {f"T2{letters}": {}, f"{letters}2T": {}}
     for name, score in SCORES.items():
@@ -60,32 +60,33 @@ def geometry(gallery: Gallery, neighbours: int, block: int) -> dict[str, Any]:
 
 
 def with_losses(
-    gallery: Gallery, shares: Sequence[float], block: int, seed: int
+    gallery: Gallery, how: Study, block: int, seed: int
 ) -> tuple[list[tuple[Key, Ranking]], dict[str, Any]]:
-    """Rankings at every share of lessened clips, and by gallery and score how these fare."""
+    """Rankings at every share of lessened clips, and how these fare at the one that is followed, by score."""
     letters, names = next(iter(gallery.conditions().items()))
     items = _items(gallery, names)
     order, lost = losses(items, seed)
     found: list[tuple[Key, Ranking]] = []
     fare: dict[str, Any] = {}
-    for share in shares:
+    for share in how.missing:
         clips = order[: round(share * len(order))]
         less = items.clone()
         less[lost[clips], clips] = 0
         is_less = torch.zeros(len(gallery.ids), dtype=torch.bool)
         is_less[clips] = True
         ours = torch.tensor([[bool(is_less[right].all()), not bool(is_less[right].any())] for right in gallery.hits])
-        fare[missing(share)] = {"clips": len(clips), "of": len(gallery.ids), "scores": {}}
         for name, score in SCORES.items():
             both = ranks_both(gallery.text, less, score, gallery.hits, block, seed)
             found += both_sides(gallery, ("test", missing(share), letters, name), both)
-            first = hubness(gallery.text, less, score, 1, block).first
-            fare[missing(share)]["scores"][name] = {
-                "won": float(first[is_less].sum() / first.sum()),
-                "lessened": _recall(both[0].rank[ours[:, 0]]),
-                "whole": _recall(both[0].rank[ours[:, 1]]),
-            }
-    return found, fare
+            if share == how.followed:
+                first = hubness(gallery.text, less, score, 1, block).first
+                fare[name] = {
+                    "won": float(first[is_less].double().sum() / first.sum()),
+                    "lessened": _recall(both[0].rank[ours[:, 0]]),
+                    "whole": _recall(both[0].rank[ours[:, 1]]),
+                }
+    held = round(how.followed * len(order)) / len(gallery.ids)
+    return found, {"share": held, "scores": fare}
 
 
 def losses(items: Tensor, seed: int) -> tuple[Tensor, Tensor]:

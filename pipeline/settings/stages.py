@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.settings.strict import Strict
 
@@ -148,8 +148,15 @@ class Study(Strict):
     """The study of the scores, target `scores`."""
 
     missing: list[float] = Field(min_length=2, description="shares of test clips that lose one modality, 0 first")
+    followed: float = Field(gt=0, description="the one of them at which the fate of lessened clips is followed")
     seeds: int = Field(gt=0, description="seeds a run whose embeddings are studied; retrieval itself uses all")
     neighbours: int = Field(gt=0, description="k of the k-occurrence")
+
+    @model_validator(mode="after")
+    def _followed(self) -> Study:
+        if self.followed not in self.missing:
+            raise ValueError("followed must be one of missing")
+        return self
 
 
 class Tuning(Strict):
