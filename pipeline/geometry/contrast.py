@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pipeline.geometry.precision import blocks, full
+from pipeline.geometry.precision import blocks, exponential_, full, log_sum_exp
 
 BLOCK = 2048
 # queries [n, D], items [K, n', D] -> [n, n']; larger = closer, or, at a negative temperature, smaller
@@ -172,7 +172,7 @@ class _Sums:
         self.count = count if left_out is None else count - left_out.sum(dim)
 
     def add(self, where: slice, logits: Tensor) -> None:
-        self.logs[where] = torch.logaddexp(self.logs[where], logits.logsumexp(self.dim))
+        self.logs[where] = torch.logaddexp(self.logs[where], log_sum_exp(logits, self.dim))
         if self.smoothing:
             self.plain[where] += _finite(logits, self.left_out).sum(self.dim)
 
@@ -181,7 +181,7 @@ class _Sums:
 
     def weights(self, where: slice, tile: _Tile, push: Tensor, pull: Tensor) -> Tensor:
         """d (push * sum of repulsions + pull * sum of own logits) / d logits of a tile."""
-        soft = (tile.logits - self.logs[where].unsqueeze(self.dim)).exp_()
+        soft = exponential_(tile.logits - self.logs[where].unsqueeze(self.dim))
         if self.smoothing:
             soft -= self.smoothing / self.count[where].unsqueeze(self.dim)
         if self.left_out is not None:

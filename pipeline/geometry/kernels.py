@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pipeline.geometry.precision import blocks, full
+from pipeline.geometry.precision import blocks, exponential_, full, log_sum_exp
 
 Space = Literal["euclidean", "geodesic"]
 BLOCK = 2048  # rows a block
@@ -67,7 +67,7 @@ class _LogMeans(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, width: Tensor, space: Space, leave: bool, block: int) -> Tensor:
         out = x.new_empty(len(x))
         for rows in blocks(len(x), block):
-            out[rows] = _block(x[rows], y, width, space, rows if leave else None).logsumexp(1)
+            out[rows] = log_sum_exp(_block(x[rows], y, width, space, rows if leave else None), 1)
         ctx.save_for_backward(x, y, width, out)
         ctx.space, ctx.leave, ctx.block = space, leave, block
         return out - math.log(len(y) - leave)
@@ -81,7 +81,7 @@ class _LogMeans(torch.autograd.Function):
             with torch.enable_grad():
                 part, other, wide = leaves = [t.detach().requires_grad_() for t in (x[rows], y, width)]
                 logs = _block(part, other, wide, ctx.space, rows if ctx.leave else None)
-            weights = (logs.detach() - sums[rows, None]).exp() * grad[rows, None]
+            weights = exponential_(logs.detach() - sums[rows, None]).mul_(grad[rows, None])
             a, b, c = torch.autograd.grad(logs, leaves, weights)
             gx[rows] += a
             gy += b

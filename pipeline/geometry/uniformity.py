@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pipeline.geometry.kernels import Space, geodesic_slope
-from pipeline.geometry.precision import blocks, full
+from pipeline.geometry.precision import blocks, exponential_, full, log_sum_exp
 
 BLOCK = 1024  # a tile of 4 MB in float32 stays in a processor's cache
 
@@ -130,7 +130,7 @@ def _whole(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
     top = p.amax(1, keepdim=True)
     if counted is not None:  # rows without any pair are -inf throughout
         top = torch.where(counted[:, None], top, 0.0)
-    total = p.sub_(top).exp_().sum(1, keepdim=True)
+    total = exponential_(p.sub_(top)).sum(1, keepdim=True)
     sums = (top + total.log()).squeeze(1) + kernel.half
     by_z, by_scale = kernel.z, torch.zeros_like(top[0, 0])
     if derive:
@@ -151,9 +151,9 @@ def _tiled(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
     sums = torch.full_like(kernel.half, -torch.inf)
     for i, j in tiles:
         logs = kernel.logs(i, j)[0].add_(kernel.half[i, None])
-        sums[i] = torch.logaddexp(sums[i], logs.logsumexp(1))
+        sums[i] = torch.logaddexp(sums[i], log_sum_exp(logs, 1))
         if i != j:
-            sums[j] = torch.logaddexp(sums[j], logs.logsumexp(0))
+            sums[j] = torch.logaddexp(sums[j], log_sum_exp(logs, 0))
     by_z = torch.zeros_like(kernel.z) if derive else kernel.z
     by_scale = torch.zeros_like(kernel.half[0])
     if derive:
@@ -163,8 +163,8 @@ def _tiled(kernel: _Kernel, counted: Tensor | None, block: int, derive: bool) ->
         for i, j in tiles:
             logs, slope = kernel.logs(i, j)
             logs += kernel.half[i, None]
-            p = (logs - norms[i, None]).exp_()
-            weights = p + p.mT if i == j else p.add_((logs - norms[j]).exp_())
+            p = exponential_(logs - norms[i, None])
+            weights = p + p.mT if i == j else p.add_(exponential_(logs - norms[j]))
             if kernel.learn_width:
                 by_scale += torch.where(weights > 0, weights * logs, 0.0).sum() * (0.5 if i == j else 1.0)
             if slope is not None:
