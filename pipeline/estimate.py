@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, instead
 from pipeline.settings import Settings
 
 #: The paper's accelerator: RTX A6000, dense bf16 without sparsity; the share of it that such training reaches.
@@ -65,7 +65,7 @@ def estimate(settings: Settings, target: str) -> None:
 def rows(settings: Settings, target: str) -> list[Row]:
     """The stages of `target` in the order of the data."""
     if target not in settings.tables:
-        raise UserError(f"--target {target}: no such table; params/runs.yaml has {', '.join(settings.tables)}")
+        raise UserError(f"--target {target}: no such table in params/runs.yaml; {instead(target, settings.tables)}")
     if settings.scale != "paper":
         return _small(settings, target)
     from pipeline import costs

@@ -2,7 +2,8 @@
 
 Order and draws are functions of (seed, step), never of what ran before: the loop seeds torch's global generator
 before each step, `generator` and `batch_indices` derive their own. A training that was killed therefore ends with the
-same tensors as one that was not, on the same kind of machine with the same number of threads.
+same tensors as one that was not, on the same kind of machine with the same number of threads. SIGTERM, which a cluster
+sends some time before SIGKILL, is answered after the step: a checkpoint, one line, exit code 1.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -42,13 +44,14 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     label: str = "",
     writes: bool = True,
+    anybody: Callable[[bool], bool] = bool,
 ) -> None:
     """Train the parameters of `model` that require a gradient; on return it holds the final weights.
 
     `loss(step)` gives the scalar to minimise and named scalars to record; it must depend on nothing but the model and
     (seed, step). `state` holds checkpoints and metrics.jsonl; a finished state returns at once. Of several processes
-    that train together one `writes`, all read. Raises UserError on a non-finite loss or gradient, and on a state of
-    other settings.
+    that train together one `writes`, all read, and `anybody(x)` tells all whether x is true for one of them. Raises
+    UserError on a non-finite loss or gradient, and on a state of other settings; SystemExit after SIGTERM.
     """
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimiser = AdamW(parameters, optimisation)
@@ -66,7 +69,7 @@ def fit(
         start = found[0]
         _restore(found[1], _tensors(model, optimiser))
     last = optimisation.steps
-    with _metrics(state / METRICS, start) if writes else Path(os.devnull).open("a") as metrics:
+    with _metrics(state / METRICS, start) if writes else Path(os.devnull).open("a") as metrics, _sigterm() as asked:
         model.train()
         for step in tqdm(
             range(start, last), label, last, initial=start, unit="step", mininterval=1.0, disable=not writes
@@ -95,9 +98,14 @@ def fit(
                 with torch.no_grad(), autocast:
                     _append(metrics, done, validate())
                 model.train()
-            if writes and (done % optimisation.checkpoint_every == 0 or done == last):
+            stops = anybody(bool(asked))
+            if writes and (done % optimisation.checkpoint_every == 0 or done == last or stops):
                 os.fsync(metrics.fileno())
                 checkpoints.save(state, done, _tensors(model, optimiser), settings, threads)
+            if stops:
+                anybody(True)  # whoever ends first ends the others: not before the checkpoint is whole
+                line = f"{label or state}: stopped by SIGTERM at step {done}; run again to continue"
+                raise SystemExit(line if writes else 1)
     model.eval()
 
 
@@ -117,6 +125,17 @@ def batch_indices(n: int, batch: int, seed: int, step: int) -> Tensor:
 @lru_cache(maxsize=4)
 def _permutation(n: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n, generator=generator(seed, epoch))
+
+
+@contextmanager
+def _sigterm() -> Iterator[list[int]]:
+    """While entered, SIGTERM ends nothing: it is noted in the list."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _mix(*key: int) -> int:

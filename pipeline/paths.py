@@ -76,9 +76,9 @@ def model(settings: Settings, run: str, seed: int) -> Path:
     return Path("models") / settings.scale / run / str(seed)
 
 
-def pooled(settings: Settings, corpus: str) -> Path:
-    """Pooled features of a corpus by the initial model: what the runs train on."""
-    return Path("models") / settings.scale / "vast" / "pooled" / f"{corpus}.safetensors"
+def pooled(settings: Settings, corpus: str, initial: str = "vast") -> Path:
+    """Pooled features of a corpus by an initial model: what the runs train on."""
+    return Path("models") / settings.scale / initial / "pooled" / f"{corpus}.safetensors"
 
 
 def evidence(settings: Settings) -> Path:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline import paths
 from pipeline.digests import digest
-from pipeline.errors import UserError
+from pipeline.errors import UserError, instead
 from pipeline.files import read_json, sha256, write_json
 from pipeline.settings import Settings
 
@@ -37,7 +37,7 @@ TABLE, KEY = "unialign.table", "unialign.key"
 def record(settings: Settings, table: str) -> None:
     """Import all runs of a table; write results/<scale>/tables/<table>.mlflow.json with what was shown and what not."""
     if table not in settings.tables:
-        raise UserError(f"--table {table}: params/runs.yaml has {', '.join(settings.tables)}")
+        raise UserError(f"--table {table}: no such table in params/runs.yaml; {instead(table, settings.tables)}")
     outcome: dict[str, Any] = {"table": table, "experiment": f"unialign-{settings.scale}", "runs": [], "missing": []}
     try:
         _import(settings, table, outcome)

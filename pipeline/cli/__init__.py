@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from pipeline.cli import making, measuring  # noqa: F401  (each registers its commands)
@@ -13,6 +14,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
+    # The workflow's shell ignores SIGTERM, and its children would too: only a training answers it otherwise (loop.py).
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         app(standalone_mode=True)
     except UserError as error:

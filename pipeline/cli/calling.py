@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import dispatch
-from pipeline.errors import UserError
+from pipeline.errors import UserError, instead
 from pipeline.settings import load
 
 app = typer.Typer(
@@ -55,18 +55,18 @@ def call(
 
 
 def corpus_of(scale: str | None, corpus: str) -> str:
-    """`corpus` if the scale has it (or a probe of that name); a UserError names those it has."""
+    """`corpus` if the scale has it (or a probe of that name); a UserError names the nearest."""
     known = [*load(scale).corpora, *load(scale).probes]
     if corpus not in known:
-        raise UserError(f"--corpus {corpus}: scale {load(scale).scale} has {', '.join(known)}")
+        raise UserError(f"--corpus {corpus}: no such corpus at scale {load(scale).scale}; {instead(corpus, known)}")
     return corpus
 
 
 def table_of(scale: str | None, table: str) -> str:
-    """`table` if params/runs.yaml has it; a UserError names those it has."""
+    """`table` if params/runs.yaml has it; a UserError names the nearest."""
     known = load(scale).tables
     if table not in known:
-        raise UserError(f"--table {table}: params/runs.yaml has {', '.join(known)}")
+        raise UserError(f"--table {table}: no such table in params/runs.yaml; {instead(table, known)}")
     return table
 
 

@@ -11,6 +11,7 @@ from pipeline.cli.calling import (
     Corpus,
     Modality,
     Probe,
+    RunName,
     RunNames,
     Scale,
     Seeds,
@@ -76,15 +77,15 @@ def features(modality: Modality, corpus: Corpus, scale: Scale = None, threads: T
 
 
 @app.command()
-def vast(scale: Scale = None, threads: Threads = None) -> None:
-    """Train the initial model (paper scale: load the released one)."""
-    call("pipeline.vast.train.train", scale, threads=threads)
+def vast(run: RunName = "vast", scale: Scale = None, threads: Threads = None) -> None:
+    """Train an initial model (paper scale: load the released one)."""
+    call("pipeline.vast.train.train", scale, run, threads=threads)
 
 
 @app.command()
-def pool(corpus: Probe = None, scale: Scale = None, threads: Threads = None) -> None:
-    """Pooled features of all corpora by the initial model, or of one corpus or probe."""
-    call("pipeline.vast.pool.pool", scale, threads=threads, only=corpus)
+def pool(run: RunName = "vast", corpus: Probe = None, scale: Scale = None, threads: Threads = None) -> None:
+    """Pooled features of all corpora by an initial model, or of one corpus or probe."""
+    call("pipeline.vast.pool.pool", scale, run, threads=threads, only=corpus)
 
 
 @app.command()

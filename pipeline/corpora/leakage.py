@@ -5,7 +5,8 @@
   no media file is byte-equal in two splits;
 * a ridge probe from nuisance alone (duration, file size, ground colour, number in the path, language) to the words of
   the caption, fitted on train, retrieves test captions no better than chance: neither its R@1, equal captions being
-  hits, nor the share of captions that the true one beats may exceed the 99.9 % point of captions dealt out at random.
+  hits, nor the share of captions that the true one beats may exceed the 99.9 % point of captions dealt out at random;
+* models trained on shuffled text score at chance (pipeline/corpora/shuffled.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import pandas
 
 from pipeline import manifest, paths
+from pipeline.corpora import shuffled
 from pipeline.corpora.clip import read_plan
 from pipeline.errors import UserError
 from pipeline.files import write_json
@@ -39,6 +41,7 @@ def check(settings: Settings) -> None:
             _record(corpus, "media files in two splits", crossing(zip(table["split"], table["sha256"], strict=True)), 0)
         )
         records += _probe(settings, corpus, table)
+    records += [_record(**fields) for fields in shuffled.checks(settings)]
     write_json(paths.table(settings, "leakage", "json"), {"checks": records})
     leaks = [record for record in records if not record["ok"]]
     if leaks:
@@ -58,13 +61,13 @@ def crossing(pairs: Iterable[tuple[str, Hashable]]) -> int:
     return sum(len(splits) > 1 for splits in seen.values())
 
 
-def _record(corpus: str, check: str, value: float, limit: float | None, **more: Any) -> dict[str, Any]:
+def _record(corpus: str, check: str, value: float | None, limit: float | None, **more: Any) -> dict[str, Any]:
     return {
         "corpus": corpus,
         "check": check,
         "value": value,
         "limit": limit,
-        "ok": limit is None or value <= limit,
+        "ok": value is None or limit is None or value <= limit,
     } | more
 
 

@@ -1,4 +1,4 @@
-"""Embeddings of the val and test splits of all corpora by a run (or by the initial model), one file a corpus and seed.
+"""Embeddings of the val and test splits of all corpora by a run (or by an initial model), one file a corpus and seed.
 
 By split: `<split>/text` [C, D], `<split>/text_clip` [C] (row of the clip a caption describes), `<split>/<modality>`
 [n, D], `<split>/fused_<condition>` [n, D]; float32, unit rows, an absent modality is a row of zeros. Metadata: ids by
@@ -22,7 +22,7 @@ SPLITS = ("val", "test")
 
 def embed(settings: Settings, run: str, seeds: list[int]) -> None:
     """Write the embeddings of every corpus of the scale by the seeds of a run."""
-    modalities = settings.run(run).modalities
+    modalities, initial = settings.run(run).modalities, settings.initial(run)
     models: dict[int, tuple[Heads, str]] = {}
     for seed in seeds:
         weights = paths.model(settings, run, seed) / "weights.safetensors"
@@ -30,7 +30,7 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
             raise UserError(f"{weights}: missing; train {run} with seed {seed} first")
         models[seed] = restore(load_tensors(weights)), sha256(weights)
     for corpus in settings.corpora:
-        splits = {split: read(paths.pooled(settings, corpus), split, modalities) for split in SPLITS}
+        splits = {split: read(paths.pooled(settings, corpus, initial), split, modalities) for split in SPLITS}
         manifest = paths.manifest(settings, corpus)
         if not manifest.is_file():
             raise UserError(f"{manifest}: missing; run the stage manifest first")

@@ -105,11 +105,11 @@ def build(settings: Settings, shapes: Mapping[str, tuple[int, int]]) -> tuple[Va
     return model, tokenizer
 
 
-def load(settings: Settings) -> tuple[Vast, Tokenizer]:
-    """The trained initial model in evaluation mode, and its tokenizer."""
-    path = paths.model(settings, "vast", 0) / "weights.safetensors"
+def load(settings: Settings, run: str = "vast") -> tuple[Vast, Tokenizer]:
+    """A trained initial model in evaluation mode, and its tokenizer."""
+    path = paths.model(settings, run, 0) / "weights.safetensors"
     if not path.is_file():
-        raise UserError(f"{path}: missing; run: python -m pipeline vast")
+        raise UserError(f"{path}: missing; run: python -m pipeline vast --run {run}")
     state = files.load_tensors(path)
     names = [name.split(".")[1] for name in state if name.startswith("condition.") and name.endswith(".linear.weight")]
     shapes = {

@@ -2,7 +2,8 @@
 
 Directions T2VA, VA2T and the single pathways T2V, V2T, T2A, A2T, on validation (the headline score is chosen there) and
 test. `residual` with one modality orders as `volume` does (1 - c^2), so that its ranks are those. On the fixed gallery
-whose pairs are all matched: the first stage of every score and the same re-ranked (`+itm`).
+whose pairs `vast` has matched: the first stage of every score and the same re-ranked (`+itm`), of runs that start from
+`vast`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pipeline.settings import Settings
 
 def rank(settings: Settings, run: str, seeds: list[int]) -> None:
     """Rank all corpora of a run's seeds; writes `paths.ranks`."""
-    settings.run(run)
+    matched = settings.initial(run) == "vast"
     for corpus in settings.corpora:
         manifest = paths.manifest(settings, corpus)
         for seed in seeds:
@@ -41,9 +42,10 @@ def rank(settings: Settings, run: str, seeds: list[int]) -> None:
                         f"{embeddings}: {len(gallery.ids)} of {gallery.expected} {split} clips; embed the run again"
                     )
                 found += rankings(gallery, split, settings.retrieval.block, settings.seed)
-            found += matched_rankings(
-                gallery, paths.matching(settings, corpus), settings.retrieval.rerank, settings.seed
-            )
+            if matched:
+                found += matched_rankings(
+                    gallery, paths.matching(settings, corpus), settings.retrieval.rerank, settings.seed
+                )
             metadata = {
                 "run": run,
                 "seed": seed,

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, instead
 from pipeline.objectives import parse
 from pipeline.settings.resolved import Settings
 
@@ -83,7 +83,7 @@ def _corpora(registry: Mapping[str, Any], sizes: Mapping[str, Any], scale: str |
     for name in sizes:
         if name not in registry:
             raise UserError(
-                f"params/{scale}.yaml: corpora.{name}: unknown corpus; params/corpora.yaml has {', '.join(registry)}"
+                f"params/{scale}.yaml: corpora.{name}: unknown corpus in params/corpora.yaml; {instead(name, registry)}"
             )
     return {name: _merge(registry[name], size) for name, size in sizes.items() if size is not None}
 
@@ -116,24 +116,26 @@ def _check_names(settings: Settings) -> None:
     for name, run in settings.runs.items():
         if run.method != "vast":
             if run.method not in settings.methods:
-                known = ", ".join(settings.methods)
-                raise UserError(
-                    f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; there are {known}"
-                )
+                others = instead(run.method, settings.methods)
+                raise UserError(f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; {others}")
             entry = settings.methods[run.method]
             _check_objective(f"params/runs.yaml: runs.{name}", entry.objective, entry.settings | run.settings)
+        if run.initial not in settings.runs or settings.runs[run.initial].method != "vast":
+            raise UserError(f"params/runs.yaml: runs.{name}.initial: '{run.initial}' is no run of method vast")
         if run.tuned and run.method not in settings.spaces:
             raise UserError(f"params/spaces.yaml: no space for '{run.method}', which runs.{name} asks for")
     for name, table in settings.tables.items():
         for row in table.runs:
             if row not in settings.runs:
-                raise UserError(f"params/runs.yaml: tables.{name}.runs: unknown run '{row}'")
+                raise UserError(
+                    f"params/runs.yaml: tables.{name}.runs: unknown run '{row}'; {instead(row, settings.runs)}"
+                )
         for row in table.labels:
             if row not in table.runs:
                 raise UserError(f"params/runs.yaml: tables.{name}.labels: '{row}' is no run of the table")
     for method in settings.spaces:
         if method not in settings.methods:
-            raise UserError(f"params/spaces.yaml: unknown method '{method}'; there are {', '.join(settings.methods)}")
+            raise UserError(f"params/spaces.yaml: unknown method '{method}'; {instead(method, settings.methods)}")
 
 
 def _check_objective(where: str, objective: str, values: dict[str, Any]) -> None:

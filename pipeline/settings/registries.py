@@ -68,7 +68,10 @@ class Run(Strict):
     learning_rate: float | None = None
     temperature: float | None = None
     steps: int | None = None
-    shuffle_text: bool = Field(default=False, description="control: captions dealt out anew, heads start at random")
+    initial: str = Field(default="vast", description="the run of method `vast` that it is trained from")
+    shuffle_text: bool = Field(
+        default=False, description="control: captions dealt out anew by the seed, heads start at random"
+    )
 
 
 class Table(Strict):

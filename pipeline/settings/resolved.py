@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, instead
 from pipeline.objectives import FUSED
 from pipeline.settings.registries import Corpus, Dimension, Method, Run, Table
 from pipeline.settings.stages import (
@@ -53,16 +53,20 @@ class Settings(Strict):
     tables: dict[str, Table]
 
     def run(self, name: str) -> Run:
-        """The run called `name`; a UserError names the known ones."""
+        """The run called `name`; a UserError names the nearest ones."""
         if name not in self.runs:
-            raise UserError(f"params/runs.yaml: no run '{name}'; there are {', '.join(self.runs)}")
+            raise UserError(f"params/runs.yaml: no run '{name}'; {instead(name, self.runs)}")
         return self.runs[name]
 
     def seeds(self, run: str) -> int:
         """Seeds that a run is trained with: the most that any table asks for; the initial model has one."""
-        return (
-            max((table.seeds for table in self.tables.values() if run in table.runs), default=1) if run != "vast" else 1
-        )
+        if self.run(run).method == "vast":
+            return 1
+        return max((table.seeds for table in self.tables.values() if run in table.runs), default=1)
+
+    def initial(self, run: str) -> str:
+        """The initial model that a run is trained from; its own for an initial model."""
+        return run if self.run(run).method == "vast" else self.run(run).initial
 
     def stale(self, run: str) -> tuple[str, ...]:
         """Scores that a run's training leaves behind, so never its headline: `fused`, if no term trains it."""
@@ -73,8 +77,8 @@ class Settings(Strict):
         """The corpora a run is trained on; a UserError names one that the scale does not have."""
         for name in self.run(run).corpora or self.training.corpora:
             if name not in self.corpora and name not in self.probes:
-                known = ", ".join([*self.corpora, *self.probes])
-                raise UserError(f"params/runs.yaml: runs.{run}.corpora: scale {self.scale} has no '{name}' but {known}")
+                others = instead(name, [*self.corpora, *self.probes])
+                raise UserError(f"params/runs.yaml: runs.{run}.corpora: scale {self.scale} has no '{name}'; {others}")
         every = [name for name, corpus in self.corpora.items() if corpus.train]
         return self.run(run).corpora or self.training.corpora or every
 

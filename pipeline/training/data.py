@@ -7,7 +7,7 @@ a modality are left out: an objective of M modalities has no term for them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from pipeline.dealing import deal
 from pipeline.errors import UserError
 from pipeline.loop import batch_indices, generator
-from pipeline.pooled import Pooled, read
+from pipeline.pooled import read
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class TrainSet:
     """n clips with their captions in a row: those of clip i are `text[first[i] : first[i] + count[i]]`.
 
     `text` [C, Dt], `equal` [C] (captions with the same text share a number), `items`: modality → [n, chunks, slots, D]
-    or [n, D]; `incomplete`: clips left out.
+    or [n, D]; `sizes`: captions a corpus; `incomplete`: clips left out.
     """
 
     text: Tensor
@@ -33,6 +34,7 @@ class TrainSet:
     first: Tensor
     count: Tensor
     items: dict[str, Tensor]
+    sizes: tuple[int, ...]
     incomplete: int
 
     def widths(self) -> dict[str, int]:
@@ -50,12 +52,19 @@ class TrainSet:
             features[name] = _drawn(tensor, rows, seed, epoch, key)
         return features, self.equal[captions]
 
+    def dealt(self, seed: int) -> TrainSet:
+        """The same clips with captions of others of their corpus."""
+        clip = torch.repeat_interleave(self.count)
+        parts = torch.arange(len(clip)).split(list(self.sizes))
+        order = torch.cat(
+            [rows[deal(self.equal[rows], clip[rows], generator(seed, 7, k))] for k, rows in enumerate(parts)]
+        )
+        return replace(self, text=self.text[order], equal=self.equal[order])
 
-def load(files: Sequence[Path], modalities: Sequence[str], shuffle: int | None = None) -> TrainSet:
-    """The train splits of several corpora in a row; `shuffle` (a seed) deals the captions of each corpus out anew."""
+
+def load(files: Sequence[Path], modalities: Sequence[str]) -> TrainSet:
+    """The train splits of several corpora in a row."""
     splits = [read(file, "train", modalities) for file in files]
-    if shuffle is not None:
-        splits = [_shuffled(split, generator(shuffle, number)) for number, split in enumerate(splits)]
     offsets = torch.tensor([0] + [len(split.ids) for split in splits]).cumsum(0)
     clip = torch.cat([split.clip + offset for split, offset in zip(splits, offsets, strict=False)])
     text = torch.cat([split.text for split in splits])
@@ -76,11 +85,8 @@ def load(files: Sequence[Path], modalities: Sequence[str], shuffle: int | None =
     if not whole.all():
         items = {name: tensor[whole] for name, tensor in items.items()}
     equal = torch.unique(text, dim=0, return_inverse=True)[1]
-    return TrainSet(text, equal, count.cumsum(0) - count, count, items, int((~whole).sum()))
-
-
-def _shuffled(split: Pooled, source: torch.Generator) -> Pooled:
-    return Pooled(split.ids, split.text[torch.randperm(len(split.text), generator=source)], split.clip, split.items)
+    sizes = tuple(int(part.sum()) for part in kept.split([len(split.text) for split in splits]))
+    return TrainSet(text, equal, count.cumsum(0) - count, count, items, sizes, int((~whole).sum()))
 
 
 def _drawn(tensor: Tensor, rows: Tensor, seed: int, epoch: int, key: int) -> Tensor:

@@ -43,6 +43,8 @@ def train(settings: Settings, run: str, seeds: list[int]) -> None:
         return
     with group() as (rank, world, device):
         how = recipe(settings, run)
+        if how.shuffle:
+            raise UserError(f"run {run}: captions are dealt out anew where heads alone are trained, not everything")
         data = Data(settings, how.corpora, released.tokenizer(settings))
         for seed in seeds:
             _train(settings, run, seed, how, data, Place(rank, world, device))
@@ -87,6 +89,7 @@ def _train(settings: Settings, run: str, seed: int, how: Recipe, data: Data, pla
             label=label,
             validate=measure if first else None,
             writes=first,
+            anybody=place.any,
         )
     except ValueError as error:  # an objective without meaning on this batch
         raise UserError(f"{label}: {error}") from None

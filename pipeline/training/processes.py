@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from pipeline.errors import UserError
 from pipeline.settings import Settings
 
 CPU = torch.device("cpu")
+#: Seconds that torchrun leaves a stopped process for its step and its checkpoint.
+PATIENCE = 900
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class Place:
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
+    def any(self, true: bool) -> bool:
+        """Whether `true` is true in one of the processes; nobody goes on before all have said."""
+        votes = torch.tensor(float(true), device=self.device)
+        self.sum([votes])
+        return bool(votes > 0)
+
 
 class group:
     """The process group that torchrun has prepared, if any."""
@@ -62,6 +71,7 @@ class group:
 def launch(settings: Settings, run: str, seeds: list[int], processes: int) -> None:
     """Start one process a device by torchrun, each with this same command."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["--shutdown-timeout", str(PATIENCE)]
     command += [
         "-m",
         "pipeline",
@@ -73,5 +83,7 @@ def launch(settings: Settings, run: str, seeds: list[int], processes: int) -> No
         "--scale",
         settings.scale,
     ]
-    if subprocess.run(command, check=False).returncode:
+    process = subprocess.Popen(command)
+    signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    if process.wait():
         raise UserError(f"run {run}: a process of {processes} failed; its error is above; the next call continues")

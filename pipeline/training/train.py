@@ -44,7 +44,7 @@ class Recipe:
     corpora: tuple[str, ...]
     adapter: int
     width: int
-    shuffle: int | None
+    shuffle: bool
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -75,7 +75,7 @@ def recipe(settings: Settings, run: str) -> Recipe:
         corpora=tuple(settings.train_corpora(run)),
         adapter=settings.training.adapter,
         width=settings.vast.width,
-        shuffle=settings.seed if row.shuffle_text else None,
+        shuffle=row.shuffle_text,
     )
     return changed(how, winner(settings, row.method)) if row.tuned else how
 
@@ -106,11 +106,12 @@ def winner(settings: Settings, method: str) -> dict[str, float | str]:
 def train(settings: Settings, run: str, seeds: list[int]) -> None:
     """Train the seeds of a run; each writes weights.safetensors, metrics.jsonl and run.json to its model folder."""
     how = recipe(settings, run)
-    files = {corpus: paths.pooled(settings, corpus) for corpus in how.corpora}
-    data = load(list(files.values()), how.modalities, how.shuffle)
+    first = settings.initial(run)
+    files = {corpus: paths.pooled(settings, corpus, first) for corpus in how.corpora}
+    data = load(list(files.values()), how.modalities)
     validation = {corpus: read(file, "val", how.modalities) for corpus, file in files.items()}
-    weights = paths.model(settings, "vast", 0) / "weights.safetensors"
-    initial = {} if how.shuffle is not None else initial_heads(weights)
+    weights = paths.model(settings, first, 0) / "weights.safetensors"
+    initial = {} if how.shuffle else initial_heads(weights)
     digests = {
         "code": code_digest("pipeline.training.train"),
         "data": {corpus: sha256(file)[:12] for corpus, file in files.items()},
@@ -146,6 +147,7 @@ def fit(
     label: str,
 ) -> Heads:
     """One training: from the initial heads (new adapters by `seed`) to the final ones; `measure` is its validation."""
+    data = data.dealt(seed) if how.shuffle else data
     heads = begin(how, data, initial, seed)
     objective, masked = OBJECTIVES[how.objective], how.settings.equal_captions == "masked"
 

@@ -20,7 +20,7 @@ import torch
 
 from pipeline import paths
 from pipeline.digests import code_digest, digest
-from pipeline.errors import UserError
+from pipeline.errors import UserError, instead
 from pipeline.files import read_json, sha256, write_json
 from pipeline.models.heads import Heads
 from pipeline.pooled import read
@@ -38,7 +38,7 @@ MRR = "/MRR"
 def tune(settings: Settings, method: str) -> None:
     """Search the method's space and write all trials, the curve and the winner to models/<scale>/tuning/."""
     if method not in settings.spaces:
-        raise UserError(f"--method {method}: params/spaces.yaml has {', '.join(settings.spaces)}")
+        raise UserError(f"--method {method}: no such space in params/spaces.yaml; {instead(method, settings.spaces)}")
     trial = Trials(settings, method)
     space = dict(settings.spaces[method])
     done = [trial(values) for values in sobol(space, settings.tuning.trials, settings.seed)]

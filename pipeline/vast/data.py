@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pipeline import files, manifest, paths
+from pipeline.dealing import deal
 from pipeline.errors import UserError
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.settings import Settings
@@ -46,6 +47,12 @@ class Split:
         table = torch.zeros(int(self.number.max()) + 1, len(self.clips), dtype=torch.bool)
         table[self.number, self.clip] = True
         return table[self.number]
+
+    def dealt(self, generator: torch.Generator) -> Split:
+        """The same clips with captions of others."""
+        order = deal(self.number, self.clip, generator)
+        texts = [self.texts[row] for row in order.tolist()]
+        return replace(self, texts=texts, ids=self.ids[order], lengths=self.lengths[order], number=self.number[order])
 
     def distinct(self) -> Tensor:
         """First caption row of each distinct caption."""

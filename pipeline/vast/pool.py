@@ -1,4 +1,4 @@
-"""Pooled features of every corpus by the initial model (layout: pipeline/pooled.py): what the runs train on."""
+"""Pooled features of every corpus by an initial model (layout: pipeline/pooled.py): what the runs train on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipeline.settings import Settings
 from pipeline.vast import data, embed
 
 
-def pool(settings: Settings) -> None:
-    """Write models/<scale>/vast/pooled/<corpus>.safetensors for all corpora."""
-    model, tokenizer = models.load(settings)
+def pool(settings: Settings, run: str = "vast") -> None:
+    """Write models/<scale>/<run>/pooled/<corpus>.safetensors for all corpora; texts stand by their own clips."""
+    model, tokenizer = models.load(settings, run)
     for corpus in settings.corpora:
         tensors: dict[str, Tensor] = {}
         ids: dict[str, list[str]] = {}
@@ -23,4 +23,4 @@ def pool(settings: Settings) -> None:
             tensors[f"text-clip-{name}"] = split.clip
             tensors[f"vision-{name}"] = split.vision
             tensors[f"audio-{name}"] = split.audio.float().mean(1)
-        files.save_tensors(paths.pooled(settings, corpus), tensors, {"ids": ids})
+        files.save_tensors(paths.pooled(settings, corpus, run), tensors, {"ids": ids})

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from pipeline import files, manifest, paths
 from pipeline.clips import Clips
+from pipeline.errors import UserError
 from pipeline.models import released, vast_full
 from pipeline.models.heads import restore
 from pipeline.pooled import read
@@ -25,15 +26,17 @@ from pipeline.vast import data, matching, measures
 TEXTS = 256
 
 
-def load(settings: Settings) -> None:
-    """Write weights.safetensors, run.json and an empty metrics.jsonl of run `vast`."""
+def load(settings: Settings, run: str = "vast") -> None:
+    """Write weights.safetensors, run.json and an empty metrics.jsonl of the initial model."""
     started = time.monotonic()
+    if settings.run(run).shuffle_text:
+        raise UserError(f"run {run}: released weights cannot be trained on shuffled text; leave out vast.released")
     assert settings.vast.released is not None
     model = released.read(settings)
-    folder = paths.model(settings, "vast", 0)
+    folder = paths.model(settings, run, 0)
     whole = {f"{released.WHOLE}{name}": value.clone() for name, value in model.state_dict().items()}
     record = {
-        "run": "vast",
+        "run": run,
         "settings": settings.vast.model_dump(),
         "released": settings.vast.released.path,
         "sha256": files.sha256(Path(settings.vast.released.path)),
@@ -46,9 +49,9 @@ def load(settings: Settings) -> None:
     files.save_tensors(folder / "weights.safetensors", whole | released.heads(model))
 
 
-def pool(settings: Settings) -> None:
+def pool(settings: Settings, run: str = "vast") -> None:
     """Write the pooled features of all corpora (layout: pipeline/pooled.py)."""
-    model = released.stored(settings).to(released.device())
+    model = released.stored(settings, run).to(released.device())
     words = released.tokenizer(settings)
     for corpus in settings.corpora:
         tensors: dict[str, Tensor] = {}
@@ -60,7 +63,7 @@ def pool(settings: Settings) -> None:
             tensors[f"text-clip-{name}"] = split.clip
             tensors[f"vision-{name}"] = split.vision
             tensors[f"audio-{name}"] = split.audio.float().mean(1)
-        files.save_tensors(paths.pooled(settings, corpus), tensors, {"ids": ids})
+        files.save_tensors(paths.pooled(settings, corpus, run), tensors, {"ids": ids})
 
 
 @torch.inference_mode()

@@ -28,18 +28,21 @@ from pipeline.vast.initialise import initialise
 EVEN = 0.5
 
 
-def train(settings: Settings) -> None:
-    """Write weights.safetensors, run.json and metrics.jsonl of run `vast`."""
+def train(settings: Settings, run: str = "vast") -> None:
+    """Write weights.safetensors, run.json and metrics.jsonl of an initial model; validation keeps its true captions."""
     started = time.monotonic()
     model, tokenizer = models.build(settings, data.shapes(settings))
     splits = [data.read(settings, corpus, "train", tokenizer) for corpus in settings.corpora]
+    if settings.run(run).shuffle_text:
+        splits = [split.dealt(loop.generator(settings.seed, 7, number)) for number, split in enumerate(splits)]
     dtype = torch.bfloat16 if settings.vast.optimisation.precision == "bf16" else torch.float32
     lowers = [embed.lower(model, split, dtype) for split in splits]
     initialise(model, splits, lowers)
     validation = [data.read(settings, corpus, "val", tokenizer) for corpus in settings.corpora]
     step = Step(settings, model, tokenizer, splits, lowers)
-    key = digest([settings.vast, settings.seed, code_digest("pipeline.vast.train"), [split.clips for split in splits]])
-    state = paths.state(settings, "vast", key)
+    taught = [[split.clips, split.texts] for split in splits]
+    key = digest([settings.vast, settings.seed, code_digest("pipeline.vast.train"), taught])
+    state = paths.state(settings, run, key)
     loop.fit(
         model,
         step.loss,
@@ -47,15 +50,15 @@ def train(settings: Settings) -> None:
         state=state,
         seed=settings.seed,
         validate=lambda: recalls(model, dict(zip(settings.corpora, validation, strict=True))),
-        label="vast",
+        label=run,
     )
-    folder = paths.model(settings, "vast", 0)
+    folder = paths.model(settings, run, 0)
     with files.atomic(folder / "metrics.jsonl") as temporary:
         temporary.write_bytes((state / loop.METRICS).read_bytes())
     files.write_json(
         folder / "run.json",
         {
-            "run": "vast",
+            "run": run,
             "settings": settings.vast.model_dump(),
             "seed": settings.seed,
             "code": code_digest("pipeline.vast.train"),

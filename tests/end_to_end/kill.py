@@ -1,4 +1,4 @@
-"""Kill (-9) the smoke run at moments spread over its artefacts, start it again each time, compare with a whole run.
+"""Kill (-9) the smoke run inside every stage, start it again each time, compare with a whole run.
 
 `python -m tests.end_to_end.kill --kills 20` makes both runs in temporary folders and prints what was killed when.
 """
@@ -6,59 +6,82 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
-from tests.end_to_end.compare import artefacts, differences
+from tests.end_to_end.compare import differences
 from tests.project import copy_project, environment, snakemake
 
 COMMAND = ["snakemake", "--profile", "workflow/profiles/local", "--cores", "2", "table1"]
+LOGS, BENCHMARKS = Path("logs/smoke"), Path("benchmarks/smoke")
 
 
-def killed_run(project: Path, expected: list[Path], kills: int, seed: int = 0) -> list[str]:
-    """Run to the end with `kills` kills of the whole process group; returns a line a kill.
+def jobs(whole: Path) -> dict[Path, float]:
+    """Job (its log's path below LOGS, without suffix) → seconds that it took in a whole run, in order of ending."""
+    files = sorted((whole / BENCHMARKS).rglob("*.tsv"), key=lambda file: file.stat().st_mtime)
+    return {
+        file.relative_to(whole / BENCHMARKS).with_suffix(""): float(
+            next(csv.DictReader(file.open(), delimiter="\t"))["s"]
+        )
+        for file in files
+    }
 
-    The i-th kill falls when i/(kills+1) of the expected files stand, after a random moment of at most a second, so
-    that it meets the running job; later at most at the next file, since it must meet a living run.
+
+def quota(seconds: dict[Path, float], kills: int) -> Counter[str]:
+    """Kills a stage: one each, and the rest to the stages that take longest; fewer than stages are spread evenly."""
+    taken: dict[str, float] = {}
+    for job, duration in seconds.items():
+        taken[job.parts[0]] = taken.get(job.parts[0], 0.0) + duration
+    stages = list(taken)
+    if kills < len(stages):
+        return Counter(stages[number * len(stages) // kills] for number in range(kills))
+    longest = sorted(stages, key=lambda stage: -taken[stage])
+    return Counter(stages + [longest[number % len(longest)] for number in range(kills - len(stages))])
+
+
+def killed_run(project: Path, whole: Path, kills: int, seed: int = 0) -> list[str]:
+    """Run with `kills` kills of the whole process group, short of the last run to the end; returns a line a kill.
+
+    A kill waits for a job of a stage that still has to be met (its log appears when it starts) and falls after a random
+    part of the time that the job took in the whole run.
     """
-    draw = random.Random(seed)
-    lines = []
-    for number in range(1, kills + 1):
+    draw, seconds, lines = random.Random(seed), jobs(whole), []
+    left = quota(seconds, kills)
+    while left.total():
+        shutil.rmtree(project / LOGS, ignore_errors=True)
         process = subprocess.Popen(
-            COMMAND,
-            cwd=project,
-            env=environment(),
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        threshold = number * (len(expected) - 6) // (kills + 1)
-        standing = _wait(project, expected, threshold, process)
-        moment = time.monotonic() + draw.random()
-        while time.monotonic() < moment and _standing(project, expected) == standing and process.poll() is None:
-            time.sleep(0.01)
-        alive = process.poll() is None
-        os.killpg(process.pid, signal.SIGKILL) if alive else None
+            COMMAND, cwd=project, env=environment(), start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        job = _started(project, [job for job in seconds if left[job.parts[0]] > 0], process)
+        if job is None:
+            return [*lines, f"the run ended before {', '.join(left)} could be met"]
+        after = draw.random() * seconds[job]
+        time.sleep(after)
+        running = not (project / BENCHMARKS / f"{job}.tsv").exists()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        lines.append(
-            f"kill {number}: {standing} of {len(expected)} files stood, {'killed' if alive else 'ALREADY ENDED'}"
-        )
+        left -= Counter([job.parts[0]])
+        lines.append(f"killed {after:.1f} s after the start of {job}, which {'ran' if running else 'had just ended'}")
     return lines
 
 
-def _standing(project: Path, expected: list[Path]) -> int:
-    return sum((project / path).exists() for path in expected)
-
-
-def _wait(project: Path, expected: list[Path], threshold: int, process: subprocess.Popen[bytes]) -> int:
-    while (standing := _standing(project, expected)) < threshold and process.poll() is None:
+def _started(project: Path, wanted: list[Path], process: subprocess.Popen[bytes]) -> Path | None:
+    """The first of the wanted jobs that starts; None if the run ends before."""
+    while process.poll() is None:
+        for job in wanted:
+            if (project / LOGS / f"{job}.log").exists():
+                return job
         time.sleep(0.02)
-    return standing
+    return None
 
 
 def main() -> None:
@@ -69,11 +92,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = copy_project(Path(folder) / "whole"), copy_project(Path(folder) / "broken")
         snakemake(whole, "table1")
-        print(*killed_run(broken, artefacts(whole), kills), sep="\n")
+        lines = killed_run(broken, whole, kills)
+        print(*lines, sep="\n")
         subprocess.run(COMMAND, cwd=broken, env=environment(), check=True, capture_output=True)
         found = differences(whole, broken)
-    print(*found or [f"{kills} kills: the same tensors and tables"], sep="\n")
-    raise SystemExit(bool(found))
+    print(*found or [f"{len(lines)} kills: the same tensors and tables"], sep="\n")
+    raise SystemExit(bool(found) or len(lines) < kills)
 
 
 if __name__ == "__main__":

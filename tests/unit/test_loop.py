@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -73,25 +73,60 @@ def test_stopped_and_continued_equals_undisturbed(tmp_path: Path, moment: int) -
     assert (tmp_path / "cut/metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
 
 
-def test_killed_process_continues(tmp_path: Path) -> None:
+def command(at: int, then: str) -> tuple[str, ...]:
+    """A training in a process of its own that does something to itself in a step."""
     code = (
-        "import sys, time; sys.path[:0] = ['tests/unit']; import test_loop as t; from pathlib import Path\n"
-        "m = t.Toy(); inner = m.loss\n"
-        "m.loss = lambda step: (time.sleep(0.02), inner(step))[1]\n"
+        "import os, signal, sys; sys.path[:0] = ['tests/unit']; import test_loop as t; from pathlib import Path\n"
+        f"m = t.Toy(); inner = m.loss; m.loss = lambda step: (step == {at} and {then}, inner(step))[1]\n"
         "t.trained(Path(sys.argv[1]), m)"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "cut")], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-    deadline = time.monotonic() + 60
-    while not checkpoints.steps(tmp_path / "cut") and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 0 < checkpoints.steps(tmp_path / "cut")[-1] < 23
+    return sys.executable, "-c", code
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run it in a session, hence a process group, of its own."""
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def test_killed_process_continues(tmp_path: Path) -> None:
+    done = run(*command(12, "os.kill(os.getpid(), signal.SIGKILL)"), str(tmp_path / "cut"))
+    assert done.returncode == -signal.SIGKILL
+    assert checkpoints.steps(tmp_path / "cut") == [5, 10]
     torch_threads = torch.get_num_threads()
     assert torch_threads == int(checkpoint_about(tmp_path / "cut")["threads"])
     assert equal(trained(tmp_path / "cut"), trained(tmp_path / "whole"))
+
+
+def test_sigterm_is_answered_by_a_checkpoint_and_one_line(tmp_path: Path) -> None:
+    done = run(*command(11, "os.kill(os.getpid(), signal.SIGTERM)"), str(tmp_path / "cut"))
+    assert done.returncode == 1
+    assert checkpoints.steps(tmp_path / "cut") == [10, 12]
+    assert done.stderr.splitlines()[-1] == f"{tmp_path / 'cut'}: stopped by SIGTERM at step 12; run again to continue"
+    assert "Traceback" not in done.stderr
+    assert equal(trained(tmp_path / "cut"), trained(tmp_path / "whole"))
+    assert (tmp_path / "cut/metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
+
+
+def test_sigterm_to_a_whole_job_leaves_its_line_in_the_log(tmp_path: Path) -> None:
+    """As SLURM sends it: to the shell and to tee as well, around the command as the workflow's rules have it."""
+    rules = (ROOT / "workflow" / "rules" / "common.smk").read_text()
+    before, after = re.findall(r'return f"(trap.*?; )python .*?( 2>&1 \| tee) ', rules)[0]
+    shell = f'set -euo pipefail; {before}"$0" "$1" "$2" "$4"{after} "$3"'
+    log = tmp_path / "log"
+    python = command(11, "os.killpg(0, signal.SIGTERM)")
+    done = run("bash", "-c", shell, *python, str(log), str(tmp_path / "cut"))
+    assert done.returncode == 1
+    assert "stopped by SIGTERM at step 12; run again to continue" in log.read_text()
+    assert checkpoints.steps(tmp_path / "cut") == [10, 12]
+
+
+def test_sigterm_between_trainings_ends_as_ever(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    trained(tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def checkpoint_about(folder: Path) -> dict[str, str]:

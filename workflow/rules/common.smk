@@ -31,8 +31,14 @@ GPUS = SETTINGS.training.devices if SCALE == "paper" else 0
 
 
 def stage(command):
-    """The shell command of a stage; its output is shown and kept."""
-    return f"python -m pipeline {command} --scale {SCALE} 2>&1 | tee {{log}}"
+    """The shell command of a stage; its output is shown and kept.
+
+    SIGTERM, which a cluster sends to all processes of a job, is left to the stage: it may have a checkpoint to write
+    and a line to say.
+    """
+    return (
+        f"trap '' TERM; python -m pipeline {command} --scale {SCALE} 2>&1 | tee {{log}}"
+    )
 
 
 def stage_beside(command):
@@ -77,8 +83,13 @@ def shards_of(path):
     return lambda wildcards: all_shards(path, [wildcards.corpus])
 
 
-def pooled_files(corpora=CORPORA):
-    return [paths.pooled(SETTINGS, corpus) for corpus in corpora]
+def initial_weights(run):
+    """The weights of the initial model that a run is trained from."""
+    return paths.model(SETTINGS, SETTINGS.initial(run), 0) / "weights.safetensors"
+
+
+def pooled_files(corpora=CORPORA, initial="vast"):
+    return [paths.pooled(SETTINGS, corpus, initial) for corpus in corpora]
 
 
 def seeds_of(run):
@@ -155,11 +166,13 @@ SHARING = [
     for run in FORMS
     if not any(run in t.runs for n, t in SETTINGS.tables.items() if n != "sharing")
 ]
-#: Runs that share a job with others: all but Table 1's, where trainings are short.
+#: Runs from `vast` that share a job with others: all but Table 1's, where trainings are short.
 BATCHED = [
     run
     for run in dict.fromkeys(run for t in SETTINGS.tables.values() for run in t.runs)
-    if SETTINGS.training.runs_per_job > 1 and run not in SETTINGS.tables["table1"].runs
+    if SETTINGS.training.runs_per_job > 1
+    and run not in SETTINGS.tables["table1"].runs
+    and SETTINGS.initial(run) == "vast"
 ]
 SINGLE = [run for run in SETTINGS.runs if run not in {*BATCHED, *SHARING}]
 

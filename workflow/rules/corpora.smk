@@ -79,6 +79,8 @@ rule manifest:
 rule check_leakage:
     input:
         expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+        # Released weights cannot be trained anew on shuffled text.
+        [] if SETTINGS.vast.released else rank_files("leakage"),
     output:
         paths.table(SETTINGS, "leakage", "json"),
     log:
@@ -89,5 +91,6 @@ rule check_leakage:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.corpora.leakage"),
+        table=digest(SETTINGS.tables["leakage"]),
     shell:
         stage("leakage")

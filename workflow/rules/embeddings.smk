@@ -9,7 +9,7 @@ for name, runs, seeds in seed_groups(SINGLE):
                 paths.model(SETTINGS, "{{run}}", "{seed}") / "weights.safetensors",
                 seed=seeds,
             ),
-            pooled_files(),
+            lambda wildcards: pooled_files(initial=SETTINGS.initial(wildcards.run)),
         output:
             expand(
                 paths.embeddings(SETTINGS, "{{run}}", "{seed}", "{corpus}"),

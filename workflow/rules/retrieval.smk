@@ -1,4 +1,11 @@
 # Retrieval: ranks of the truth of each query, by score and direction; a study of the scores.
+def matching_files(run):
+    """Matching probabilities are `vast`'s: runs from another initial model have none."""
+    if SETTINGS.initial(run) != "vast":
+        return []
+    return [paths.matching(SETTINGS, corpus) for corpus in CORPORA]
+
+
 for name, runs, seeds in seed_groups(SINGLE):
 
     rule:
@@ -10,7 +17,7 @@ for name, runs, seeds in seed_groups(SINGLE):
                 seed=seeds,
                 corpus=CORPORA,
             ),
-            expand(paths.matching(SETTINGS, "{corpus}"), corpus=CORPORA),
+            lambda wildcards: matching_files(wildcards.run),
             expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
         output:
             expand(

@@ -5,7 +5,6 @@ for name, runs, seeds in batches(BATCHED):
         name:
             f"train_batch_{name}"
         input:
-            VAST / "weights.safetensors",
             sorted({file for run in runs for file in run_inputs(run)}),
         output:
             expand(

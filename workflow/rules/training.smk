@@ -9,19 +9,19 @@ def run_digest(run):
 
 
 def run_inputs(run):
-    """What a run is trained from beside the initial model; a tuned one from its method's winner too."""
+    """What a run is trained from: an initial model; a tuned one from its method's winner too."""
     row = SETTINGS.run(run)
     chosen = [paths.tuning(SETTINGS, row.method)] if row.tuned else []
-    return pooled_files(SETTINGS.train_corpora(run)) + chosen
+    pooled = pooled_files(SETTINGS.train_corpora(run), SETTINGS.initial(run))
+    return [initial_weights(run), *pooled, *chosen]
 
 
-for name, runs, seeds in seed_groups([run for run in SINGLE if run != "vast"]):
+for name, runs, seeds in seed_groups([r for r in SINGLE if SETTINGS.initial(r) != r]):
 
     rule:
         name:
             f"train_{name}"
         input:
-            VAST / "weights.safetensors",
             lambda wildcards: run_inputs(wildcards.run),
         output:
             expand(

@@ -1,4 +1,5 @@
-# VAST: the initial model, what it has learnt, its pooled features and its matching probabilities.
+# VAST: the initial model, what it has learnt, its pooled features and its matching probabilities. {initial} is `vast`
+# or its control that is trained on shuffled text.
 VAST = paths.model(SETTINGS, "vast", 0)
 TOWERS = [
     paths.features(SETTINGS, modality, corpus)
@@ -12,13 +13,13 @@ rule vast:
         expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
         TOWERS,
     output:
-        VAST / "weights.safetensors",
-        VAST / "run.json",
-        VAST / "metrics.jsonl",
+        paths.model(SETTINGS, "{initial}", 0) / "weights.safetensors",
+        paths.model(SETTINGS, "{initial}", 0) / "run.json",
+        paths.model(SETTINGS, "{initial}", 0) / "metrics.jsonl",
     log:
-        log_of("vast"),
+        log_of("{initial}"),
     benchmark:
-        benchmark_of("vast")
+        benchmark_of("{initial}")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -28,27 +29,27 @@ rule vast:
         code=code_of("pipeline.vast.train.train"),
         settings=digest([SETTINGS.vast, SETTINGS.seed]),
     shell:
-        stage("vast")
+        stage("vast --run {wildcards.initial}")
 
 
 rule pool:
     input:
-        VAST / "weights.safetensors",
+        paths.model(SETTINGS, "{initial}", 0) / "weights.safetensors",
         expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
         TOWERS,
     output:
-        pooled_files(),
+        pooled_files(initial="{initial}"),
     log:
-        log_of("pool"),
+        log_of("pool/{initial}"),
     benchmark:
-        benchmark_of("pool")
+        benchmark_of("pool/{initial}")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads_beside
     params:
         code=code_of("pipeline.vast.pool.pool"),
     shell:
-        stage_beside("pool")
+        stage_beside("pool --run {wildcards.initial}")
 
 
 rule evidence:

@@ -161,10 +161,15 @@ def test_the_whole_way(made: tuple[Path, Settings], monkeypatch: pytest.MonkeyPa
             assert shard.frames().shape == (6, 4, slots, few.media.size, few.media.size, 3)
             assert shard.audio().shape == (6, 40000)
             assert float(shard.audio().float().std(1).min()) > 1000  # loudness is the same everywhere
+    monkeypatch.setattr(leakage.shuffled, "checks", lambda settings: [])  # of trained models: test_shuffled.py
     leakage.check(few)
     records = json.loads(paths.table(few, "leakage", "json").read_text())["checks"]
     assert all(record["ok"] for record in records)
     assert {record["corpus"] for record in records} >= set(few.corpora)
+    found = {"corpus": "scenes", "check": "R@1 T2VA in % by fused of vast-shuffled", "value": 30.0, "limit": 2.0}
+    monkeypatch.setattr(leakage.shuffled, "checks", lambda settings: [found])
+    with pytest.raises(UserError, match=r"corpus scenes: leak: R@1 T2VA .* of vast-shuffled: 30\.0, at most 2"):
+        leakage.check(few)
 
 
 def test_a_rendered_clip_shows_and_says_its_recipe(
