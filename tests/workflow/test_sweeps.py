@@ -37,8 +37,19 @@ def test_paper_scale_resolves(tmp_path: Path) -> None:
 
 def test_table1_depends_on_none_of_it(tmp_path: Path) -> None:
     output = run(copy_project(tmp_path, "mini"), "snakemake", "-n", "table1").stdout
-    for word in ("tuning", "theory", "study", "scenes-", "batch", "polyglot"):
+    for word in ("tuning", "theory", "study", "scenes-", "batch", "polyglot", "shuffled"):
         assert word not in output, word
+
+
+def test_leakage_trains_a_second_vast_on_shuffled_text(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    counts = jobs(run(project, "snakemake", "-n", "leakage").stdout)
+    assert counts["vast"] == counts["pool"] == counts["check_leakage"] == 1
+    assert sum(count for name, count in counts.items() if name.startswith("train_")) == 2
+    assert "match" not in counts
+    released = jobs(run(project, "snakemake", "-n", "leakage", "--config", "scale=paper").stdout)
+    assert released["check_leakage"] == 1
+    assert "vast" not in released
 
 
 @pytest.mark.parametrize("table", ["table4", "readings"])
