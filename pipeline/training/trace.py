@@ -38,10 +38,11 @@ def trace(settings: Settings, run: str) -> None:
     how = recipe(settings, run)
     optimisation = how.optimisation.model_copy(update={"validate_every": theory.trace_every})
     how = replace(how, optimisation=optimisation)
-    files = {corpus: paths.pooled(settings, corpus) for corpus in how.corpora}
+    origin = settings.initial(run)
+    files = {corpus: paths.pooled(settings, corpus, origin) for corpus in how.corpora}
     data = load(list(files.values()), how.modalities)
     watched = {corpus: rows(read(file, "val", how.modalities), theory.trace_rows) for corpus, file in files.items()}
-    weights = paths.model(settings, "vast", 0) / "weights.safetensors"
+    weights = paths.model(settings, origin, 0) / "weights.safetensors"
     initial = initial_heads(weights)
 
     def measure(heads: Heads) -> dict[str, float]:
