@@ -1,9 +1,9 @@
 """Stored ranks: one row a query, direction, score and gallery; all retrieval measures follow from them without a model.
 
 `rank` is the rank of the best hit among the gallery's misses, at a random place among tied ones (a collapsed model
-scores at chance), and `ties` their number (`pipeline.geometry.ranking`). `items` is the size of the gallery and
-`relevant` the number of hits in it, so that chance is known; `group` is the cluster of captions that the bootstrap
-keeps together.
+scores at chance), `ties` their number, `precision` the average precision over all hits (`pipeline.geometry.ties`).
+`items` is the size of the gallery and `relevant` the number of hits in it, so that chance is known; `group` is the
+cluster of captions that the bootstrap keeps together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.files import atomic
 
-COLUMNS = ("split", "gallery", "direction", "score", "query", "group", "rank", "ties", "items", "relevant")
+COLUMNS = ("split", "gallery", "direction", "score", "query", "group", "rank", "ties", "precision", "items", "relevant")
 #: Whole galleries, and the fixed ones whose pairs are all matched.
 FULL, MATCHED = "full", "matched"
 
@@ -45,12 +45,13 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Ranking:
-    """Ranks of Q queries: ids and groups [Q], rank [Q], ties [Q], hits in the gallery [Q], gallery size."""
+    """Ranks of Q queries: ids, groups, rank, ties, average precision, hits in the gallery, [Q] each; gallery size."""
 
     query: NDArray[Any]
     group: NDArray[Any]
     rank: NDArray[np.float64]
     ties: NDArray[np.integer[Any]]
+    precision: NDArray[np.float64]
     relevant: NDArray[np.integer[Any]]
     items: int
 
@@ -79,6 +80,7 @@ def write(path: Path, rankings: Iterable[tuple[Key, Ranking]], metadata: dict[st
         columns = {name: _repeated(value, n) for name, value in key._asdict().items()}
         columns |= {"query": _dictionary(ranking.query), "group": _dictionary(ranking.group)}
         columns |= {"rank": pa.array(ranking.rank.astype(np.float32)), "ties": pa.array(ranking.ties.astype(np.int32))}
+        columns |= {"precision": pa.array(ranking.precision.astype(np.float32))}
         columns |= {"items": pa.array(np.full(n, ranking.items, np.int32))}
         columns |= {"relevant": pa.array(ranking.relevant.astype(np.int32))}
         parts.append(pa.table(columns))
@@ -98,7 +100,7 @@ def read(path: Path) -> tuple[dict[Key, Ranking], dict[str, Any]]:
     if lacking:
         raise UserError(f"{path}: no column '{lacking[0]}'; rank the run again")
     table = table.combine_chunks()
-    columns = {name: table.column(name).to_numpy() for name in ("rank", "ties", "items", "relevant")}
+    columns = {name: table.column(name).to_numpy() for name in ("rank", "ties", "precision", "items", "relevant")}
     encoded = {name: _encoded(table, name) for name in ("query", "group", *Key._fields)}
     codes = [encoded[field][1] for field in Key._fields]
     changed = np.any([code[1:] != code[:-1] for code in codes], axis=0) if table.num_rows else np.zeros(0, bool)
@@ -120,6 +122,7 @@ def read(path: Path) -> tuple[dict[Key, Ranking], dict[str, Any]]:
             strings("group", part),
             columns["rank"][part].astype(np.float64),
             columns["ties"][part],
+            columns["precision"][part].astype(np.float64),
             columns["relevant"][part],
             int(columns["items"][start]),
         )

@@ -1,13 +1,10 @@
-"""Ranks from a matrix of scores that is small enough to be held, by the same rule of ties as the streamed ones.
-
-Whoever ranks (validation during training, re-ranked galleries, the final ranks) so counts a collapsed model alike: at
-chance. Counting tied misses half, as is common, would give it a mean rank at chance but no first hit at all.
-"""
+"""Ranks from a matrix of scores that is small enough to be held, by the same rule of ties as the streamed ones."""
 
 import torch
 from torch import Tensor
 
-from pipeline.geometry.ranking import TOLERANCE, Ranks, _places
+from pipeline.geometry.ranking import Ranks
+from pipeline.geometry.ties import TOLERANCE, average_precision, places
 
 
 def dense_ranks(scores: Tensor, hits: Tensor, seed: int = 0) -> Ranks:
@@ -22,4 +19,9 @@ def dense_ranks(scores: Tensor, hits: Tensor, seed: int = 0) -> Ranks:
     reached = scores >= best - TOLERANCE
     better = (scores > best + TOLERANCE).sum(1)
     tied = (reached & ~hits).sum(1) - better
-    return Ranks(1 + better + _places(tied, (reached & hits).sum(1), seed), tied)
+    owner, target = hits.nonzero(as_tuple=True)
+    pairs = scores[owner, target]
+    above = (scores[owner] > pairs[:, None] + TOLERANCE).sum(1)
+    level = (scores[owner] >= pairs[:, None] - TOLERANCE).sum(1)
+    precision = average_precision(owner, pairs, above, level, len(scores))
+    return Ranks(1 + better + places(tied, (reached & hits).sum(1), seed), tied, precision)

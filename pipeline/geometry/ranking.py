@@ -1,8 +1,10 @@
 """Rank of the truth of each query, streaming both sides in blocks; both directions share one pass over the scores.
 
-Ties: items whose score lies within 1e-7 of the truth's best score are tied with it. The truth takes a random place
-among the tied (seeded, a function of seed and query number alone), so that a collapsed model scores at chance: counting
-ties as wins or by storage order would flatter or punish it.
+Ties (`ties`): items whose score lies within 1e-7 of the truth's best score are tied with it. The truth takes a random
+place among the tied, seeded, a function of seed and query number alone.
+
+Average precision needs the place of every right answer: those of queries with several are counted in a second pass as
+queries of their own; where each query has one, the counts of its rank are all that is needed.
 
 Ranks are those of float64, so that block sizes (which change the order of summation by 1e-16) cannot move one. Our own
 scores are screened in float32 first: only pairs within its worst rounding of a truth's score are computed again.
@@ -20,16 +22,17 @@ from torch import distributed as dist
 
 from pipeline.geometry.precision import blocks
 from pipeline.geometry.scores import Prepared, Score
+from pipeline.geometry.ties import TOLERANCE, average_precision, places
 
-TOLERANCE = 1e-7
 BLOCK = 512
 
 
 class Ranks(NamedTuple):
-    """`rank [N]` int64 from 1, `ties [N]` int64: wrong items tied with the truth."""
+    """`rank [N]` int64 from 1, `ties [N]`: wrong items tied with the truth, `precision [N]`: average precision."""
 
     rank: Tensor
     ties: Tensor
+    precision: Tensor
 
 
 Correspondence = Tensor | Sequence[Sequence[int]]
@@ -44,7 +47,7 @@ def ranks(
     seed: int = 0,
     group: "dist.ProcessGroup | None" = None,
 ) -> Ranks:
-    """Best rank of each query's correct items.
+    """Best rank of each query's correct items, and their average precision.
 
     `queries [N, D]` or `[K, N, D]`, `items [N', D]` or `[K, N', D]`, as `score` wants them. `correspondence`: the
     correct item of each query `[N]`, or a list of them a query (several captions an item). Memory: block x block
@@ -85,12 +88,37 @@ def _ranks(
     pairs = _pair_scores(queries, items, score, owner, target, block)
     if not all(bool(torch.isfinite(values).all()) for values in (*lengths, pairs)):
         raise ValueError("a score is not a number: check the embeddings for non-finite values")
-    rows, columns = _Side(owner, pairs, number), _Side(target, pairs, gallery)
+    rows, columns = _Side(owner, pairs, number), _Side(target, pairs, gallery) if both else None
+    _count(queries, items, score, rows, columns, block, group)
+
+    def count_texts(chosen: Tensor, alone: _Side) -> None:
+        _count(queries[..., owner[chosen], :], items, score, alone, None, block, group)
+
+    def count_items(chosen: Tensor, alone: _Side) -> None:
+        _count(queries, items[..., target[chosen], :], score, None, alone, block, group)
+
+    found = [rows.ranks(seed, count_texts)]
+    return found if columns is None else [*found, columns.ranks(seed, count_items)]
+
+
+def _count(
+    queries: Tensor,
+    items: Tensor,
+    score: Score,
+    rows: "_Side | None",
+    columns: "_Side | None",
+    block: int,
+    group: "dist.ProcessGroup | None",
+) -> None:
+    """Count the items above and around each threshold of the queries (`rows`), of the items (`columns`), or of both."""
+    number, gallery = queries.shape[-2], items.shape[-2]
+    sides = [(side, dim) for side, dim in ((rows, 1), (columns, 0)) if side is not None]
     screened = isinstance(score, Prepared) and torch.get_float32_matmul_precision() == "highest"
     if isinstance(score, Prepared) and screened:
-        longest, largest = float(lengths[0].max()), float(lengths[1].amax(-1).clamp_min(1).prod())
+        longest = float(torch.linalg.vector_norm(queries, dim=-1).max())
+        largest = float(torch.linalg.vector_norm(items, dim=-1).amax(-1).clamp_min(1).prod())
         slack = score.slack(longest, queries.shape[-1], largest, len(items))
-        for side in (rows, columns):
+        for side, _ in sides:
             side.loosen(score.scale, slack)
     first, step = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
     for column in blocks(gallery, block)[first::step]:
@@ -98,9 +126,8 @@ def _ranks(
         if not isinstance(score, Prepared) or not screened:
             for row in blocks(number, block):
                 scores = score(queries[..., row, :].double(), part)
-                rows.count(scores, row, 1)
-                if both:
-                    columns.count(scores, column, 0)
+                for side, dim in sides:
+                    side.count(scores, row if dim else column, dim)
             continue
         prepared = score.prepare(part)
         quick = tuple(tensor.float() for tensor in prepared)
@@ -108,10 +135,12 @@ def _ranks(
             texts = queries[row]
             scores = score.quick(texts.float(), quick)
             exact = _Exact(score, texts, prepared)
-            rows.screen(scores, row, 1, exact)
-            if both:
-                columns.screen(scores, column, 0, exact)
-    return [side.ranks(seed, group) for side in ((rows, columns) if both else (rows,))]
+            for side, dim in sides:
+                side.screen(scores, row if dim else column, dim, exact)
+    if group is not None:
+        for side, _ in sides:
+            dist.all_reduce(side.better, group=group)
+            dist.all_reduce(side.reached, group=group)
 
 
 class _Exact:
@@ -132,6 +161,7 @@ class _Side:
     def __init__(self, owner: Tensor, pairs: Tensor, number: int):
         truth = torch.full((number,), -torch.inf, dtype=pairs.dtype, device=pairs.device)
         truth.scatter_reduce_(0, owner, pairs, "amax")
+        self.owner, self.pairs = owner, pairs
         self.above, self.below = truth + TOLERANCE, truth - TOLERANCE
         self.better = torch.zeros(number, dtype=torch.int64, device=pairs.device)
         self.reached = torch.zeros_like(self.better)
@@ -170,12 +200,18 @@ class _Side:
         self.better.index_add_(0, owner, (values > self.above[owner]).long())
         self.reached.index_add_(0, owner, (values >= self.below[owner]).long())
 
-    def ranks(self, seed: int, group: "dist.ProcessGroup | None") -> Ranks:
-        if group is not None:
-            dist.all_reduce(self.better, group=group)
-            dist.all_reduce(self.reached, group=group)
+    def ranks(self, seed: int, count: Callable[[Tensor, "_Side"], None]) -> Ranks:
+        """Ranks of what was counted; `count` counts for chosen pairs, each a query of its own."""
         tied = (self.reached - self.better - self.correct).clamp_min(0)
-        return Ranks(1 + self.better + _places(tied, self.correct, seed), tied)
+        better, reached = self.better[self.owner], self.reached[self.owner]
+        several = torch.bincount(self.owner, minlength=len(tied))[self.owner] > 1
+        if bool(several.any()):
+            chosen = several.nonzero()[:, 0]
+            alone = _Side(torch.arange(len(chosen), device=chosen.device), self.pairs[chosen], len(chosen))
+            count(chosen, alone)
+            better[chosen], reached[chosen] = alone.better, alone.reached
+        precision = average_precision(self.owner, self.pairs, better, reached, len(tied))
+        return Ranks(1 + self.better + places(tied, self.correct, seed), tied, precision)
 
 
 def _pairs(correspondence: Correspondence, number: int, gallery: int) -> tuple[Tensor, Tensor]:
@@ -210,15 +246,3 @@ def _pair_scores(queries: Tensor, items: Tensor, score: Score, owner: Tensor, ta
         what, column = target[part].unique(return_inverse=True)
         found.append(score(queries[..., who, :].double(), items[..., what, :].double())[row, column])
     return torch.cat(found)
-
-
-def _places(tied: Tensor, correct: Tensor, seed: int) -> Tensor:
-    """Wrong items before the first of `correct` right ones in a random order of all tied ones.
-
-    The first of g uniform places lies at u = 1 - (1 - U)^(1/g); each wrong item falls before it with chance u.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(len(tied), generator=generator, dtype=torch.float64)
-    first = 1 - (1 - uniform) ** (1 / correct.cpu().double())
-    drawn = torch.binomial(tied.cpu().double(), first, generator=generator)
-    return drawn.to(tied)

@@ -31,6 +31,7 @@ MEASURES: dict[str, Callable[[Ranking], NDArray[np.float64]]] = {
     "R@10": lambda one: 100 * one.recall(10),
     "R@50": lambda one: 100 * one.recall(50),
     "MRR": lambda one: 100 * one.reciprocal(),
+    "mAP": lambda one: 100 * one.precision,
 }
 
 

@@ -80,7 +80,7 @@ class RetrievalTable:
             title = "Fixed gallery: first stage and re-ranked by matching, R@1 ± half of the 95 % interval"
             parts.append(self._grid(title, self.matched, steps, "half"))
         parts.append(self._score_grid())
-        measures = ("R@5", "R@10", "MRR", "median")
+        measures = ("R@5", "R@10", "MRR", "mAP", "median")
         columns = [(f"{AVERAGE}.{s}.{m}", f"{_arrow(w)} {m}") for s, w in JOINT.items() for m in measures]
         parts.append(self._grid("Other measures, average over benchmarks", self.measures, columns, "bare"))
         if self.contrasts:
@@ -165,7 +165,7 @@ class RetrievalTable:
         found = []
         for short, direction in JOINT.items():
             key = Key("test", FULL, direction, score)
-            for measure in ("R@5", "R@10", "MRR"):
+            for measure in ("R@5", "R@10", "MRR", "mAP"):
                 for corpus in measured.corpora:
                     estimate = measured.estimate(run, corpus, key, measure)
                     column = f"{corpus}.{short}.{measure}"

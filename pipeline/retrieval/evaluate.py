@@ -79,7 +79,9 @@ def _measures(key: Key, one: Ranking, draws: dict[str, Bootstrap]) -> dict[str, 
     bootstrap = draws["text" if key.direction.startswith("T2") else "item"]
     row: dict[str, Any] = {"direction": key.direction, "score": key.score, "n": len(one.query), "items": one.items}
     row |= {"chance": 100 * one.chance(), "ties": int(one.ties.sum()), "median": float(np.median(one.rank))}
-    for name, values in [(name, one.recall(k)) for name, k in MEASURES] + [("MRR", one.reciprocal())]:
+    row["mean"] = float(np.mean(one.rank))
+    measured = {name: one.recall(k) for name, k in MEASURES} | {"MRR": one.reciprocal(), "mAP": one.precision}
+    for name, values in measured.items():
         estimate = bootstrap(100 * values[None])
         low, high = (float(end) for end in estimate.interval())
         row[name] = float(estimate.value)
@@ -201,11 +203,11 @@ def _show(result: dict[str, Any], joint: str) -> None:
     part = "" if result["n_evaluated"] == result["n_protocol"] else " (NOT the whole split)"
     print(f"{result['name']}: {result['n_evaluated']} of {result['n_protocol']} clips{part}, {result['texts']} texts")
     rows = [
-        [row["direction"], row["score"], *(_cell(row[m], row[f"{m}_ci"]) for m in ("R@1", "R@5", "R@10", "MRR")),
+        [row["direction"], row["score"], *(_cell(row[m], row[f"{m}_ci"]) for m in ("R@1", "R@5", "R@10", "MRR", "mAP")),
          f"{row['median']:.0f}", f"{row['chance']:.2f}", str(row["ties"])]
         for row in result["measures"]
     ]  # fmt: skip
-    _print(["direction", "score", "R@1", "R@5", "R@10", "MRR", "median", "chance", "ties"], rows)
+    _print(["direction", "score", "R@1", "R@5", "R@10", "MRR", "mAP", "median", "chance", "ties"], rows)
     geometry = result["geometry"]
     gaps = ", ".join(f"{pair} {value:.3f}" for pair, value in geometry["gap"].items())
     full = ", ".join(f"{name} {value:.1f}" for name, value in geometry["effective_rank"].items())

@@ -129,6 +129,7 @@ def both_sides(
                 np.asarray(groups),
                 found.rank.numpy().astype(np.float64),
                 found.ties.numpy(),
+                found.precision.numpy(),
                 relevant,
                 items,
             ),

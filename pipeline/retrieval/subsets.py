@@ -52,6 +52,7 @@ def between(
         np.asarray(asked.groups),
         one.rank.numpy().astype(np.float64),
         one.ties.numpy(),
+        one.precision.numpy(),
         np.asarray([len(answers) for answers in right]),
         len(found.names),
     )

@@ -114,4 +114,4 @@ def _ranking(key: ranks.Key, n: int, level: float) -> ranks.Ranking:
     single = 0 if "VA" in key.direction else 0.2 + 0.1 * ("A" in key.direction)
     rank = np.where(np.arange(n) < round((level - single) * n), 1.0, 7.0)
     ones = np.ones(n, np.int64)
-    return ranks.Ranking(names, names, rank, 0 * ones, ones, n)
+    return ranks.Ranking(names, names, rank, 0 * ones, 1 / rank, ones, n)

@@ -13,7 +13,8 @@ def ranking(values, items=10, relevant=1):
     n = len(values)
     names = np.array([f"clip{i}" for i in range(n)])
     counts = np.full(n, relevant, np.int64)
-    return Ranking(names, names, np.array(values, float), np.zeros(n, np.int64), counts, items)
+    rank = np.array(values, float)
+    return Ranking(names, names, rank, np.zeros(n, np.int64), 1 / rank, counts, items)
 
 
 def test_round_trip(tmp_path):
@@ -23,6 +24,7 @@ def test_round_trip(tmp_path):
     assert list(back) == keys
     assert metadata == {"run": "gram"}
     assert back[keys[0]].rank.tolist() == [1, 2.5]
+    assert back[keys[0]].precision.tolist() == pytest.approx([1, 0.4])
     assert back[keys[1]].query.tolist() == ["clip0"]
     assert tuple(pd.read_parquet(tmp_path / "a.parquet").columns) == ranks.COLUMNS
 

@@ -43,7 +43,7 @@ def write_studies(settings):
                     for way in ("T2VA", "VA2T"):
                         rank = np.where(np.arange(N) < round((1 - share) * level * N), 1.0, 9.0)
                         key = ranks.Key("test", ranks.missing(share), way, score)
-                        found.append((key, ranks.Ranking(names, names, rank, 0 * ones, ones, N)))
+                        found.append((key, ranks.Ranking(names, names, rank, 0 * ones, 1 / rank, ones, N)))
             lessened = {"share": 0.4, "scores": {score: {"won": 0.1, "lessened": 0.2, "whole": None} for score in hubs}}
             about = {"winner": 0.0, "skewness": 1.5, "orphans": 0.2}
             hubness = {way: {s: about | {"winner": hubs[s]} for s in hubs} for way in ("T2VA", "VA2T")}

@@ -57,6 +57,7 @@ def test_known_answers(settings, capsys):
     assert one(rows, section="matched", row="gram", column="scenes.t2va.first")["value"] == pytest.approx(65)
     assert one(rows, section="matched", row="gram", column="scenes.t2va.+itm")["value"] == pytest.approx(75)
     assert one(rows, section="measures", row="gram", column="scenes.t2va.MRR")["value"] == pytest.approx(65 + 35 / 7)
+    assert one(rows, section="measures", row="gram", column="scenes.t2va.mAP")["value"] == pytest.approx(65 + 35 / 7)
     assert one(rows, section="measures", row="gram", column="scenes.t2va.R@10")["value"] == pytest.approx(100)
     assert one(rows, section="measures", row="unialign-literal", column="scenes.t2va.median")["value"] == 7
 

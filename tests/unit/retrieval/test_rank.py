@@ -38,7 +38,9 @@ def test_stage_stores_every_score_and_direction(settings):
     t2va = found[Key("test", FULL, "T2VA", "cosine")]
     assert (len(t2va.query), t2va.items, set(t2va.relevant.tolist())) == (12, 24, {2})
     assert t2va.chance() == pytest.approx(2 / 24)
+    assert ((t2va.precision > 1 / t2va.rank / 2) & (t2va.precision <= 1)).all()
     va2t = found[Key("test", FULL, "VA2T", "cosine")]
+    assert va2t.precision.tolist() == pytest.approx((1 / va2t.rank).tolist())
     assert (len(va2t.query), va2t.items, set(va2t.relevant.tolist())) == (24, 12, {1})
     assert va2t.query[5] == "test5"
     assert va2t.group[5] == "test2"

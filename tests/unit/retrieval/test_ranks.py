@@ -57,13 +57,16 @@ def test_ties_are_counted_and_a_collapsed_model_scores_at_chance():
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_block_sizes_do_not_matter(name):
+@pytest.mark.parametrize("several", [False, True])
+def test_block_sizes_do_not_matter(name, several):
     texts, items = data()
-    reference = ranks_both(texts, items, SCORES[name], torch.arange(37), block=37)
+    right = SEVERAL if several else torch.arange(37)
+    reference = ranks_both(texts, items, SCORES[name], right, block=37)
     for block in (1, 7):
-        found = ranks_both(texts, items, SCORES[name], torch.arange(37), block=block)
+        found = ranks_both(texts, items, SCORES[name], right, block=block)
         assert [side.rank.tolist() for side in found] == [side.rank.tolist() for side in reference]
         assert [side.ties.tolist() for side in found] == [side.ties.tolist() for side in reference]
+        assert [side.precision.tolist() for side in found] == [side.precision.tolist() for side in reference]
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -115,21 +118,25 @@ def test_screening_in_float32_moves_no_rank(name, spread, length):
         assert torch.equal(one.ties, other.ties)
 
 
+#: Some texts have two right items, one item two texts.
+SEVERAL = [[text, (text + 5) % 37] if text % 3 == 0 else [text] for text in range(37)]
+
+
 def _child(process, path, result):
     dist.init_process_group("gloo", init_method=f"file://{path}", rank=process, world_size=2)
     texts, items = data()
-    found = ranks_both(texts, items, SCORES["residual"], torch.arange(37), block=5, group=dist.group.WORLD)
-    result[process] = [side.rank.tolist() for side in found]
+    found = ranks_both(texts, items, SCORES["residual"], SEVERAL, block=5, group=dist.group.WORLD)
+    result[process] = [[values.tolist() for values in side] for side in found]
     dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path):
     texts, items = data()
-    alone = ranks_both(texts, items, SCORES["residual"], torch.arange(37), block=5)
+    alone = ranks_both(texts, items, SCORES["residual"], SEVERAL, block=5)
     with multiprocessing.get_context("spawn").Manager() as manager:
         result = manager.dict()
         multiprocessing.spawn(_child, (str(tmp_path / "meeting"), result), nprocs=2)
-        assert result[0] == result[1] == [side.rank.tolist() for side in alone]
+        assert result[0] == result[1] == [[values.tolist() for values in side] for side in alone]
 
 
 def test_items_with_fewer_modalities():

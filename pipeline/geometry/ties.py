@@ -1,0 +1,56 @@
+"""The one rule of ties: items whose scores lie within 1e-7 of a right answer's stand with it in a random order.
+
+A rank is one seeded draw of that order, an average precision its expectation (McSherry and Najork 2008), so that a
+collapsed model scores at chance by every measure. Counting tied items as won, as lost, by storage order or half would
+flatter or punish it: half gives its mean rank at chance but no first hit at all.
+"""
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-7
+
+
+def places(tied: Tensor, correct: Tensor, seed: int) -> Tensor:
+    """Wrong items before the first of `correct` right ones in a random order of all tied ones, `[N]` each.
+
+    The first of g uniform places lies at u = 1 - (1 - U)^(1/g); each wrong item falls before it with chance u.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(len(tied), generator=generator, dtype=torch.float64)
+    first = 1 - (1 - uniform) ** (1 / correct.cpu().double())
+    drawn = torch.binomial(tied.cpu().double(), first, generator=generator)
+    return drawn.to(tied)
+
+
+def average_precision(owner: Tensor, scores: Tensor, better: Tensor, reached: Tensor, number: int) -> Tensor:
+    """Average precision `[number]` of queries from their right answers, every one of `P` pairs.
+
+    `owner [P]`: query of each pair, `scores [P]`, `better [P]`: items whose score is above the pair's, `reached [P]`:
+    not below it, right answers and the pair itself among them.
+    """
+    counts = torch.bincount(owner, minlength=number)
+    order = owner.argsort(stable=True)
+    value = torch.zeros(number, dtype=torch.float64, device=scores.device)
+    for count in counts.unique().tolist():
+        mine = order[counts[owner[order]] == count].view(-1, max(count, 1))
+        ranked = scores[mine].sort(1).values
+        above = count - torch.searchsorted(ranked, scores[mine] + TOLERANCE, right=True)
+        level = count - torch.searchsorted(ranked, scores[mine] - TOLERANCE) - above
+        misses = (better[mine] - above).clamp_min(0)
+        tied = (reached[mine] - better[mine] - level).clamp_min(0)
+        value[owner[mine[:, 0]]] = _precision(misses, above, tied, level).mean(1)
+    return value
+
+
+def _precision(misses: Tensor, hits: Tensor, tied_misses: Tensor, tied_hits: Tensor) -> Tensor:
+    """Precision at a hit's place, expected over the random order of its ties; it is one of `tied_hits`.
+
+    At place k of m tied items, g of them hits, (k - 1)(g - 1)/(m - 1) hits come before it on average; the sum over k is
+    a difference of digamma functions.
+    """
+    before, group = (misses + hits).double(), (tied_misses + tied_hits).double()
+    share = (tied_hits - 1) / (group - 1).clamp_min(1)
+    mean = (torch.digamma(before + group + 1) - torch.digamma(before + 1)) / group
+    expected = share + (hits + 1 - share - share * before) * mean
+    return torch.where(group == 1, (hits + 1) / (before + 1), expected)
