@@ -47,7 +47,8 @@ def foot(settings: Settings, measured: Measured, found: list[Contrast]) -> list[
         f"Intervals: 95 %, bootstrap over seeds and caption clusters, {settings.retrieval.bootstrap} draws shared by "
         "all rows. Equivalent: the 90 % interval of the difference lies within ± 2 points. Holm over the contrasts of "
         "a column. P(A > B): one more training and test sample put A first.",
-        "Ties: the truth takes a random place among items that score within 1e-7 of it.",
+        "Ties: the truth takes a random place among items that score within 1e-7 of it. mAP counts all right answers "
+        "of a query, each at its expected place among ties; R@k and MRR count the best.",
         "† not above chance: the interval's lower end does not exceed it.",
         _fused(settings, measured),
         f"+itm: the first {settings.retrieval.rerank} re-ranked by the initial model's matching, on a fixed gallery; "
