@@ -13,7 +13,7 @@ from tests.project import ROOT, run, snakemake
 
 SETTINGS: Settings = load("smoke", ROOT)
 TARGETS = (
-    *(str(paths.table(SETTINGS, "table2", kind)) for kind in ("json", "csv", "md")),
+    *(str(paths.table(SETTINGS, table, kind)) for table in ("table2", "scores") for kind in ("json", "csv", "md")),
     *(str(paths.theory(SETTINGS, name)) for name in ("conflicts", "modalities", "corollaries")),
     str(paths.tuning(SETTINGS, "gram")),
 )
