@@ -10,7 +10,7 @@ from pipeline.geometry.contrast import contrast, dot
 from pipeline.geometry.dense import dense_ranks
 from pipeline.geometry.gap import collinearity, effective_rank, frechet_distance, modality_gap
 from pipeline.geometry.holder import holder_divergence, holder_terms
-from pipeline.geometry.hubness import Hubness, hubness
+from pipeline.geometry.hubness import Hubness, hubness, hubness_both
 from pipeline.geometry.kernels import log_kernel, log_kernel_means, squared_geodesic
 from pipeline.geometry.metrics import mean_rank, median_rank, mrr, recall_at
 from pipeline.geometry.precision import unit
@@ -26,7 +26,7 @@ __all__ = [
     "SCORES", "SUBSET_SCORES", "Hubness", "Ranks", "alignment", "centroid", "collinearity", "conflict",
     "conflict_bound", "contrast", "cosine_score", "dense_ranks", "dot", "effective_rank", "factorised_volume",
     "flipped", "force_conflict", "frechet_distance", "gram", "holder_divergence", "holder_terms", "hubness",
-    "log_kernel", "log_kernel_means", "mean_rank", "median_rank", "modality_gap", "mrr", "pairwise_area",
-    "pairwise_residual", "pairwise_volume", "ranks", "recall_at", "residual_score", "squared_geodesic",
-    "uniformity", "unit", "volume", "volume_score",
+    "hubness_both", "log_kernel", "log_kernel_means", "mean_rank", "median_rank", "modality_gap", "mrr",
+    "pairwise_area", "pairwise_residual", "pairwise_volume", "ranks", "recall_at", "residual_score",
+    "squared_geodesic", "uniformity", "unit", "volume", "volume_score",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from pipeline import ranks as stored
 from pipeline import statistics
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, read_json, sha256, write_json
-from pipeline.geometry import SCORES, collinearity, effective_rank, flipped, hubness, modality_gap, unit
+from pipeline.geometry import SCORES, collinearity, effective_rank, hubness_both, modality_gap, unit
 from pipeline.ranks import FULL, Key, Ranking
 from pipeline.retrieval.gallery import Gallery, read_gallery
 from pipeline.retrieval.rank import rankings
@@ -101,10 +101,8 @@ def _geometry(gallery: Gallery, joint: str) -> dict[str, Any]:
     k = min(10, len(gallery.ids), len(texts))
     hubs = {}
     for name, score in SCORES.items():
-        for direction, found in (
-            (f"T2{joint}", hubness(gallery.text.double(), stack.double(), score, k, BLOCK)),
-            (f"{joint}2T", hubness(stack.double(), gallery.text.double(), flipped(score), k, BLOCK)),
-        ):
+        sides = hubness_both(gallery.text.double(), stack.double(), score, k, BLOCK)
+        for direction, found in zip((f"T2{joint}", f"{joint}2T"), sides, strict=True):
             hubs[f"{direction} {name}"] = {
                 "winner": found.winner,
                 "skewness": found.skewness,

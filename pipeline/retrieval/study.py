@@ -12,6 +12,7 @@ clip that has lost one at 25 % has lost it at 50 %. Clips that have one modality
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,10 +20,11 @@ from torch import Tensor
 
 from pipeline import paths
 from pipeline import ranks as stored
+from pipeline.errors import UserError
 from pipeline.files import sha256
-from pipeline.geometry import SCORES, collinearity, flipped, hubness, unit
+from pipeline.geometry import SCORES, collinearity, hubness, hubness_both, unit
 from pipeline.geometry.ranking import ranks_both
-from pipeline.ranks import Key, Ranking, missing
+from pipeline.ranks import FULL, Key, Ranking, missing
 from pipeline.retrieval.gallery import Gallery, read_gallery
 from pipeline.retrieval.rank import both_sides
 from pipeline.settings import Settings, Study
@@ -36,12 +38,23 @@ def study(settings: Settings, run: str, seeds: list[int]) -> None:
         for seed in seeds:
             embeddings = paths.embeddings(settings, run, seed, corpus)
             gallery = read_gallery(embeddings, manifest)
+            about: dict[str, Any] = {"run": run, "seed": seed, "corpus": corpus}
+            about |= {"manifest": sha256(manifest), "embeddings": sha256(embeddings)}
             found, lessened = with_losses(gallery, settings.study, settings.retrieval.block, settings.seed)
-            about = {"run": run, "seed": seed, "corpus": corpus, "manifest": sha256(manifest)}
-            about |= {"embeddings": sha256(embeddings), "lessened": lessened}
+            found = [*nothing_lost(paths.ranks(settings, run, seed, corpus), about["embeddings"]), *found]
+            about |= {"lessened": lessened}
             about |= geometry(gallery, settings.study.neighbours, settings.retrieval.block)
             stored.write(paths.study(settings, run, seed, corpus), found, about)
             print(f"{run} seed {seed}, {corpus}: lambda_1/M {about['collinearity']}", flush=True)
+
+
+def nothing_lost(path: Path, embeddings: str) -> list[tuple[Key, Ranking]]:
+    """The ranks that the whole gallery has, as the gallery with no share missing."""
+    known, about = stored.read(path)
+    if about["embeddings"] != embeddings:
+        raise UserError(f"{path}: made from other embeddings than those stored now; rank the run again")
+    keys = (Key("test", FULL, way, score) for way in ("T2VA", "VA2T") for score in SCORES)
+    return [(key._replace(gallery=missing(0)), known[key]) for key in keys]
 
 
 def geometry(gallery: Gallery, neighbours: int, block: int) -> dict[str, Any]:
@@ -51,8 +64,7 @@ def geometry(gallery: Gallery, neighbours: int, block: int) -> dict[str, Any]:
     k = min(neighbours, len(gallery.ids), len(gallery.text_ids))
     hubs: dict[str, dict[str, dict[str, float]]] = {f"T2{letters}": {}, f"{letters}2T": {}}
     for name, score in SCORES.items():
-        sides = hubness(texts, items, score, k, block), hubness(items, texts, flipped(score), k, block)
-        for direction, one in zip(hubs, sides, strict=True):
+        for direction, one in zip(hubs, hubness_both(texts, items, score, k, block), strict=True):
             hubs[direction][name] = {"winner": one.winner, "skewness": one.skewness, "orphans": one.orphans}
     whole = unit(gallery.tuples(names))
     mean = float(collinearity(whole).mean()) if whole.shape[1] else None
@@ -68,7 +80,7 @@ def with_losses(
     order, lost = losses(items, seed)
     found: list[tuple[Key, Ranking]] = []
     fare: dict[str, Any] = {}
-    for share in how.missing:
+    for share in filter(None, how.missing):
         clips = order[: round(share * len(order))]
         less = items.clone()
         less[lost[clips], clips] = 0

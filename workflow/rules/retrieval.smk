@@ -53,6 +53,12 @@ for name, runs, seeds in batches(SETTINGS.tables["scores"].runs):
                 seed=seeds[: SETTINGS.study.seeds],
                 corpus=CORPORA,
             ),
+            expand(
+                paths.ranks(SETTINGS, "{run}", "{seed}", "{corpus}"),
+                run=runs,
+                seed=seeds[: SETTINGS.study.seeds],
+                corpus=CORPORA,
+            ),
             expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
         output:
             expand(

@@ -8,6 +8,7 @@ from pipeline.geometry import (
     cosine_score,
     flipped,
     hubness,
+    hubness_both,
     mean_rank,
     median_rank,
     mrr,
@@ -144,6 +145,23 @@ def test_hubness_of_literal_scores():
     assert hubness(numbered(4), numbered(4), table(scores), 4).skewness == 0.0
     with pytest.raises(ValueError, match="gallery"):
         hubness(numbered(4), numbered(4), table(scores), 5)
+    forward, backward = hubness_both(numbered(4), numbered(4), table(scores), 2, 3)
+    assert forward.first.tolist() == [3, 1, 0, 0]
+    assert forward.winner == 0.75
+    assert backward.occurrences.tolist() == hubness(numbered(4), numbered(4), table(scores.T), 2).occurrences.tolist()
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_hubness_orders_as_the_score_does(name):
+    z = tuples(3, 25, 6, seed=5)
+    matrix = SCORES[name](z[0], z[1:])
+    forward, backward = hubness_both(z[0], z[1:], SCORES[name], 4, 7)
+    for found, scores in ((forward, matrix), (backward, matrix.T)):
+        best = scores.topk(4, dim=1).indices
+        assert torch.equal(found.occurrences, best.flatten().bincount(minlength=25))
+        assert torch.equal(found.first, best[:, 0].bincount(minlength=25))
+    alone = hubness(z[1:], z[0], flipped(SCORES[name]), 4, 7)
+    assert torch.equal(alone.occurrences, backward.occurrences)
 
 
 def test_metrics():
