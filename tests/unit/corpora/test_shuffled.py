@@ -28,7 +28,7 @@ RUN = "vast-continued-shuffled"
 def ranking(rank: list[float], relevant: list[int], items: int) -> Ranking:
     n = len(rank)
     names = np.array([f"q{row}" for row in range(n)])
-    return Ranking(names, names, np.array(rank), np.zeros(n, int), np.array(relevant), items)
+    return Ranking(names, names, np.array(rank), np.zeros(n, int), 1 / np.array(rank), np.array(relevant), items)
 
 
 @pytest.mark.parametrize(("relevant", "items"), [(1, 5), (2, 5), (3, 4), (4, 4)])
