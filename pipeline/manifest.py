@@ -25,7 +25,7 @@ USABLE = ("ok", "no_audio")
 COLUMNS: dict[str, tuple[type, str]] = {
     "clip_id": (str, "unique in the corpus"),
     "split": (str, "train, val or test"),
-    "captions": (list, "exact strings; equal strings are equal captions"),
+    "captions": (list, "exact strings; equal strings are equal captions; none: the initial model writes them"),
     "media": (str, "file of the clip"),
     "tracks": (str, "JSON: modality → file"),
     "language": (str, "of the speech in the sound; empty: none"),
@@ -38,7 +38,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "sha256": (str, "of the media file; empty: there is none"),
     "shard": (str, "shard of decoded frames and waveforms"),
     "row": (int, "row in the shard; -1: not decoded"),
-    "concepts": (list, "what the clip shows or says"),
+    "concepts": (list, "what the clip shows or says; its class comes last"),
     "group": (str, "cluster of clips that the bootstrap draws together"),
 }
 
@@ -71,7 +71,7 @@ def validate(table: DataFrame, source: Path) -> None:
     for flaw, problem in (
         (usable & (table["row"] < 0), "is usable but has no row in a shard"),
         (~usable & (table["reason"] == ""), "is not usable but has no reason"),
-        (table["captions"].map(len) == 0, "has no caption"),
+        ((table["captions"].map(len) == 0) & (table["concepts"].map(len) == 0), "has neither caption nor class"),
         (usable & ~(table["duration"] > 0), "has no duration"),
     ):
         if flaw.any():

@@ -3,7 +3,7 @@
 `plan` writes the same table as `pipeline.corpora.plan`; `fetch` the same outcome as `pipeline.corpora.render`, so that
 decoding and merging know no difference. Splits: the official test list is the test split; validation is drawn from the
 training list by SHA-256 (`vggsound_test.order`), since selection on the test set is what this project does not do.
-VGGSound has labels and no captions: the label stands as caption until VAST has written some.
+VGGSound has labels and no captions: VAST writes them (`options.captions: written`), and the label is the clip's class.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.corpora.clip import read_plan
 from pipeline.corpora.download import Outcome, Politeness, download
 from pipeline.errors import UserError
 from pipeline.files import atomic, sha256
-from pipeline.settings import Settings
+from pipeline.settings import Corpus, Settings
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def plan(settings: Settings, corpus: str) -> None:
                 f"params/{settings.scale}.yaml: corpora.{corpus}.shards.{split}: missing; give a number ≥ 1"
             )
         for name, part in zip(shards, np.array_split(np.arange(wanted), max(len(shards), 1)), strict=False):
-            rows += [_row(chosen[number], name, entry.source, entry.licence) for number in part]
+            rows += [_row(chosen[number], name, entry, settings.captioned(corpus)) for number in part]
     if not rows:
         raise UserError(f"params/{settings.scale}.yaml: corpora.{corpus}: all sizes are 0; take the corpus out")
     table = pandas.DataFrame(rows)
@@ -257,7 +257,7 @@ def _drawn(corpus: str, items: list[Item], val: int, test: int) -> list[tuple[It
     return [(item, held.get(item.clip_id, "train")) for item in items]
 
 
-def _row(one: Planned, shard: str, source: str, licence: str) -> dict[str, Any]:
+def _row(one: Planned, shard: str, entry: Corpus, captioned: bool) -> dict[str, Any]:
     item = one.item
     recipe = {"kind": "annotated", "url": item.url, "start": item.start, "end": item.end}
     recipe |= {"file": one.file, "sha256": one.sha256}
@@ -265,13 +265,13 @@ def _row(one: Planned, shard: str, source: str, licence: str) -> dict[str, Any]:
         "clip_id": item.clip_id,
         "split": one.split,
         "shard": shard,
-        "captions": list(item.captions),
+        "captions": [] if captioned else list(item.captions),
         "group": item.clip_id,
         "concepts": [item.label] if item.label else [],
         "language": one.language,
         "duration": 0.0,  # known when decoded; no number of frames is expected
-        "source": source,
-        "licence": licence,
+        "source": entry.source,
+        "licence": entry.licence,
         "components": [],
         "recipe": json.dumps(recipe, sort_keys=True),
     }

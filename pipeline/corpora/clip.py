@@ -17,6 +17,7 @@ class Clip:
 
     split: str
     caption: str
+    """Empty: the initial model is to write it."""
     group: str
     concepts: list[str]
     recipe: dict[str, Any]

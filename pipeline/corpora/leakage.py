@@ -2,15 +2,18 @@
 
 * no component of stamps is in two splits of a corpus of kind `stamps`, and its test and val components are in no other
   corpus; no set of concepts of `stories`, no content of `scenes` is in two splits, corpora of one kind taken together;
-  no media file is byte-equal in two splits;
+  no recording of `sounds` is in two splits, or is one that the other corpora say; no media file is byte-equal in two
+  splits;
 * a ridge probe from nuisance alone (duration, file size, ground colour, number in the path, language) to the words of
-  the caption, fitted on train, retrieves test captions no better than chance: neither its R@1, equal captions being
-  hits, nor the share of captions that the true one beats may exceed the 99.9 % point of captions dealt out at random;
+  the caption (of `sounds`: of concept and class), fitted on train, retrieves test captions no better than chance:
+  neither its R@1, equal captions being hits, nor the share of captions that the true one beats may exceed the 99.9 %
+  point of captions dealt out at random;
 * models trained on shuffled text score at chance (pipeline/corpora/shuffled.py).
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from typing import Any
@@ -21,8 +24,9 @@ import pandas
 from pipeline import manifest, paths
 from pipeline.corpora import shuffled
 from pipeline.corpora.clip import read_plan
+from pipeline.corpora.stamps_source import ROOT, library
 from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.files import sha256, write_json
 from pipeline.settings import Settings
 from pipeline.shards import Shard
 
@@ -33,14 +37,15 @@ RIDGE = 1.0
 
 def check(settings: Settings) -> None:
     """Write `results/<scale>/tables/leakage.json`; a UserError names the first leak, after the file is written."""
-    plans = {name: read_plan(paths.plan(settings, name)) for name in settings.corpora}
-    records = [*_components(settings, plans), *_combinations(settings, plans)]
-    for corpus in settings.corpora:
+    beside = settings.model_copy(update={"corpora": settings.corpora | settings.captioned_corpora()})
+    plans = {name: read_plan(paths.plan(settings, name)) for name in beside.corpora}
+    records = [*_components(beside, plans), *_combinations(beside, plans), *_recordings(beside, plans)]
+    for corpus in beside.corpora:
         table = manifest.read(paths.manifest(settings, corpus))
         records.append(
             _record(corpus, "media files in two splits", crossing(zip(table["split"], table["sha256"], strict=True)), 0)
         )
-        records += _probe(settings, corpus, table)
+        records += _probe(beside, corpus, table)
     records += [_record(**fields) for fields in shuffled.checks(settings)]
     write_json(paths.table(settings, "leakage", "json"), {"checks": records})
     leaks = [record for record in records if not record["ok"]]
@@ -103,19 +108,37 @@ def _combinations(settings: Settings, plans: dict[str, pandas.DataFrame]) -> lis
     return records
 
 
+def _recordings(settings: Settings, plans: dict[str, pandas.DataFrame]) -> list[dict[str, Any]]:
+    records = []
+    for corpus in [name for name, entry in settings.corpora.items() if entry.kind == "sounds"]:
+        voices = [sha256(ROOT / "stamps" / json.loads(recipe)["voice"]) for recipe in plans[corpus]["recipe"]]
+        others = {sha256(ROOT / "stamps" / stamp.speech) for stamp in library().stamps}
+        records += [
+            _record(corpus, "recordings in two splits", crossing(zip(plans[corpus]["split"], voices, strict=True)), 0),
+            _record(corpus, "recordings of the other corpora", len(others & set(voices)), 0),
+        ]
+    return records
+
+
 def _probe(settings: Settings, corpus: str, table: pandas.DataFrame) -> list[dict[str, Any]]:
     parts = {split: manifest.usable(table, split) for split in ("train", "test")}
     if not all(map(len, parts.values())):
         return []
     features = {split: nuisance(settings, corpus, part) for split, part in parts.items()}
-    words = sorted({word for caption in parts["train"]["captions"] for word in caption[0].split()})
-    targets = {split: _bags([c[0] for c in part["captions"]], words) for split, part in parts.items()}
-    captions = [caption[0] for caption in parts["test"]["captions"]]
+    told = {split: _told(part) for split, part in parts.items()}
+    words = sorted({word for caption in told["train"] for word in caption.split()})
+    targets = {split: _bags(texts, words) for split, texts in told.items()}
+    captions = told["test"]
     found = probe(features["train"], targets["train"], features["test"], targets["test"], captions, settings.seed)
     return [
         _record(corpus, f"{name} of a probe from nuisance", value, limit, n=len(captions), chance=chance)
         for name, (value, chance, limit) in found.items()
     ]
+
+
+def _told(table: pandas.DataFrame) -> list[str]:
+    """A text a clip: its first caption, or where there is none its concepts."""
+    return [c[0] if c else " ".join(names) for c, names in zip(table["captions"], table["concepts"], strict=True)]
 
 
 def nuisance(settings: Settings, corpus: str, table: pandas.DataFrame) -> np.ndarray:

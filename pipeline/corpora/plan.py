@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 
 from pipeline import paths
-from pipeline.corpora import scenes, stamps, stories
+from pipeline.corpora import scenes, sounds, stamps, stories
 from pipeline.corpora.clip import Clip
 from pipeline.errors import UserError
 from pipeline.files import atomic
@@ -18,6 +18,7 @@ from pipeline.settings import Settings
 #: Kind of corpus → function that plans it.
 PLANNERS: dict[str, Callable[[Settings, str], list[Clip]]] = {
     "scenes": scenes.clips,
+    "sounds": sounds.clips,
     "stamps": stamps.clips,
     "stories": stories.clips,
 }
@@ -52,7 +53,7 @@ def plan(settings: Settings, corpus: str) -> None:
                         "clip_id": f"{corpus}-{split}-{number:05d}",
                         "split": split,
                         "shard": name,
-                        "captions": [clip.caption],
+                        "captions": [clip.caption] if clip.caption else [],
                         "group": clip.group,
                         "concepts": clip.concepts,
                         "language": clip.language,

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from pipeline import paths
 from pipeline.corpora.stamps import split_concepts
-from pipeline.corpora.stamps_source import ROOT, library, read_sounds
+from pipeline.corpora.stamps_source import LANGUAGES, ROOT, library, read_sounds, recording
 from pipeline.errors import UserError
 from pipeline.files import save_tensors
 from pipeline.settings import Settings
 
-LANGUAGES = ("fr", "ro", "ru", "bg", "ca", "es", "be", "el")
 SPLITS = ("train", "test")
 GROUND = 160
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 50), "blue": (40, 70, 220), "yellow": (240, 220, 30)}
@@ -69,11 +68,6 @@ def stamps(settings: Settings) -> dict[str, Clips]:
             sounds[language] = read_sounds(files)
         found[name] = (list(rows), pictures, sounds)
     return found
-
-
-def recording(stamp: str, language: str) -> str:
-    """File of a stamp's description in a language, relative to the folder of stamps."""
-    return f"{stamp}_desc_{language}.ogg"
 
 
 def flattened(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

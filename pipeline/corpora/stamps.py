@@ -31,10 +31,11 @@ class Concepts:
 
 def split_concepts(settings: Settings, source: Library) -> Concepts:
     """The one split of concepts, a function of the settings' seed and the sizes of the corpus of kind `stamps`."""
-    entry = next((entry for entry in settings.corpora.values() if entry.kind == "stamps"), None)
+    entries = [*settings.corpora.values(), *settings.probes.values()]
+    entry = next((entry for entry in entries if entry.kind == "stamps"), None)
     if entry is None:
         raise UserError(
-            f"params/{settings.scale}.yaml: corpora: stories need a corpus of kind stamps: "
+            f"params/{settings.scale}.yaml: corpora: stories and sounds need a corpus of kind stamps: "
             "they leave out its test concepts"
         )
     rng = np.random.default_rng([settings.seed, 201])

@@ -1,4 +1,4 @@
-"""Pictures and sounds of `stamps` and `stories`: stamps in turn on a ground, a voice and an effect under noise."""
+"""Pictures and sounds of stamps, stories and sounds: stamps in turn on a ground, a voice and an effect under noise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.corpora import nuisance
-from pipeline.corpora.stamps_source import RATE, Library, library
+from pipeline.corpora.stamps_source import RATE, ROOT, Library, library, read_sounds
 from pipeline.errors import UserError
 from pipeline.settings import Media
 
@@ -47,8 +47,11 @@ def sound(recipe: dict[str, Any], media: Media, source: Library, rng: np.random.
     """The description at an offset and tempo of its own, then the effect in what time is left."""
     wave = np.zeros(round(media.seconds * RATE), dtype=np.float32)
     tempo = rng.uniform(0.92, 1.08)
-    speech = _at_tempo(source.sound(recipe["heard"], effect=False), tempo)
-    effect = _at_tempo(source.sound(recipe["heard"], effect=True), tempo)
+    if "voice" in recipe:  # a recording that the library does not hold, of `sounds`
+        spoken, after = read_sounds([ROOT / "stamps" / recipe["voice"]])[0], wave[:0]
+    else:
+        spoken, after = (source.sound(recipe["heard"], effect) for effect in (False, True))
+    speech, effect = _at_tempo(spoken, tempo), _at_tempo(after, tempo)
     room = len(wave) - len(speech)
     start = int(rng.uniform(0, max(min(0.4 * RATE, room), 0)))
     _add(wave, speech, start)

@@ -36,6 +36,8 @@ LEFT_OUT = ("symbols",)
 """Categories of letters, digits and coins, whose captions share templates."""
 LIMIT = 2.5
 """Seconds of a recording that are kept."""
+LANGUAGES = ("fr", "ro", "ru", "bg", "ca", "es", "be", "el")
+"""Languages that most stamps are described in."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def index(folder: Path, language: str) -> tuple[list[Stamp], list[Image.Image]]:
     for file in sorted(files):
         stem = file.removesuffix(".txt")
         category = stem.split("/")[0]
-        speech = f"{stem}_desc_{language}.ogg"
+        speech = recording(stem, language)
         if stem == file or stem.endswith("_mirror") or category in LEFT_OUT or speech not in files:
             continue
         picture = next((f"{stem}{end}" for end in (".png", ".svg") if f"{stem}{end}" in files), "")
@@ -105,6 +107,11 @@ def index(folder: Path, language: str) -> tuple[list[Stamp], list[Image.Image]]:
     pictures = [read_picture(folder / stamp["picture"]) for stamp in found]
     component = components(keys, np.stack([thumbnail(picture) for picture in pictures])) if found else []
     return [Stamp(**stamp, component=part) for stamp, part in zip(found, component, strict=True)], pictures
+
+
+def recording(stamp: str, language: str) -> str:
+    """File of a stamp's description in a language, relative to the folder of stamps."""
+    return f"{stamp}_desc_{language}.ogg"
 
 
 def caption_of(text: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipeline import encoded, manifest, paths
+from pipeline import encoded, paths, written
 from pipeline.embeddings.embed import SPLITS, embedded
 from pipeline.files import save_tensors, sha256
 from pipeline.models import released
@@ -25,11 +25,10 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
         heads = restore({name: tensor.cpu() for name, tensor in released.heads(model).items()})
         for corpus in settings.corpora:
             path = paths.manifest(settings, corpus)
-            whole = manifest.read(path)
             tensors: dict[str, Tensor] = {}
             ids: dict[str, list[str]] = {}
             for split in SPLITS:
-                pooled = encoded.pooled(model, words, settings, corpus, manifest.usable(whole, split))
+                pooled = encoded.pooled(model, words, settings, corpus, written.usable(settings, corpus, split))
                 for name in [name for name in pooled.items if name not in modalities]:
                     del pooled.items[name]
                 ids[split] = pooled.ids

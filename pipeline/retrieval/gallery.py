@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,9 @@ from torch import Tensor
 from pipeline import manifest as manifests
 from pipeline.errors import UserError
 from pipeline.files import save_tensors, sha256
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -120,15 +123,18 @@ def write_embeddings(
     save_tensors(Path(path), tensors, metadata)
 
 
-def read_gallery(path: Path, manifest: Path, split: str = "test") -> Gallery:
-    """Read and check a split; a UserError names the file and what is wrong with which clip."""
+def read_gallery(path: Path, manifest: Path, split: str = "test", clips: DataFrame | None = None) -> Gallery:
+    """Read and check a split; a UserError names the file and what is wrong with which clip.
+
+    `clips`: the split's usable clips with their captions, if these are not the manifest's own.
+    """
     tensors, metadata = _read(path, split)
     ids = (metadata.get("ids") or {}).get(split)
     if ids is None:
         raise UserError(
             f"{path}: metadata has no ids of split '{split}'; write it with pipeline.retrieval.write_embeddings"
         )
-    table = manifests.usable(manifests.read(manifest), split).set_index("clip_id")
+    table = (manifests.usable(manifests.read(manifest), split) if clips is None else clips).set_index("clip_id")
     made_from = metadata.get("manifest")
     if made_from and made_from != sha256(manifest):
         raise UserError(f"{path}: made from another manifest than {manifest} (digest {made_from[:12]}); embed again")

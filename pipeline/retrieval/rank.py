@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline import paths
+from pipeline import paths, written
 from pipeline import ranks as stored
 from pipeline.errors import UserError
 from pipeline.files import load_tensors, sha256
@@ -36,7 +36,7 @@ def rank(settings: Settings, run: str, seeds: list[int]) -> None:
             embeddings = paths.embeddings(settings, run, seed, corpus)
             found: list[tuple[Key, Ranking]] = []
             for split in ("val", "test"):
-                gallery = read_gallery(embeddings, manifest, split)
+                gallery = read_gallery(embeddings, manifest, split, written.usable(settings, corpus, split))
                 if len(gallery.ids) != gallery.expected:
                     raise UserError(
                         f"{embeddings}: {len(gallery.ids)} of {gallery.expected} {split} clips; embed the run again"

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline import manifest as manifests
-from pipeline import paths
+from pipeline import paths, written
 from pipeline.errors import UserError
 from pipeline.files import atomic, load_tensors
 from pipeline.geometry import SCORES
@@ -55,9 +54,10 @@ def search(
     if not query.strip():
         raise UserError("the query is empty; say what to look for, e.g. 'a red circle'")
     manifest = paths.manifest(settings, corpus)
-    gallery = read_gallery(paths.embeddings(settings, run, seed, corpus), manifest)
+    clips = written.usable(settings, corpus, "test")
+    gallery = read_gallery(paths.embeddings(settings, run, seed, corpus), manifest, clips=clips)
     scores = scored(gallery, embed_text(settings, run, seed, query), score)
-    table = manifests.read(manifest).set_index("clip_id")
+    table = clips.set_index("clip_id")
     best = scores.topk(min(k, len(scores)))
     hits = [
         Hit(clip, value, "; ".join(table["captions"][clip]), str(table["media"][clip]))

@@ -90,6 +90,10 @@ class Settings(Strict):
         """Whether the initial model writes a corpus's captions, since it comes without."""
         return self.corpus(corpus).options.get("captions") == "written"
 
+    def captioned_corpora(self) -> dict[str, Corpus]:
+        """The corpora and probes that come without captions."""
+        return {name: entry for name, entry in (self.corpora | self.probes).items() if self.captioned(name)}
+
     def only(self, probe: str) -> Settings:
         """These settings with a probe as their only corpus, the others beside it: what a stage sees that makes it."""
         others = {name: entry for name, entry in (self.corpora | self.probes).items() if name != probe}

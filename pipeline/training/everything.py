@@ -11,14 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline import encoded, files, loop, manifest, paths
+from pipeline import encoded, files, loop, paths, written
 from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
 from pipeline.models import released
 from pipeline.models.heads import restore
-from pipeline.models.tokenizer import Tokenizer
 from pipeline.models.vast_full import VastFull
-from pipeline.pooled import Pooled
 from pipeline.settings import Settings
 from pipeline.training.global_step import Data, Step
 from pipeline.training.processes import Place, group, launch
@@ -58,7 +56,7 @@ def _train(settings: Settings, run: str, seed: int, how: Recipe, data: Data, pla
     model.temperature.data.fill_(how.temperature)
     model.temperature.requires_grad_(how.learn_temperature)
     weights = paths.model(settings, "vast", 0) / "weights.safetensors"
-    manifests = {corpus: files.sha256(paths.manifest(settings, corpus))[:12] for corpus in how.corpora}
+    manifests = {corpus: written.digest(settings, corpus) for corpus in how.corpora}
     about: dict[str, Any] = {"scale": settings.scale, "preset": settings.preset, "run": run, "seed": seed}
     about |= {"settings": how.plain() | {"trains": "everything", "matching_weight": settings.vast.matching_weight}}
     about |= {"frames": settings.training.frames, "processes": place.world, "threads": torch.get_num_threads()}
@@ -70,11 +68,13 @@ def _train(settings: Settings, run: str, seed: int, how: Recipe, data: Data, pla
         }
     }
     state = paths.state(settings, run, str(seed), digest(about))
-    whole = {corpus: manifest.read(paths.manifest(settings, corpus)) for corpus in how.corpora}
+    tables = {corpus: written.usable(settings, corpus, "val") for corpus in how.corpora}
 
     def measure() -> dict[str, float]:
         heads = restore({name: tensor.cpu() for name, tensor in released.heads(model).items()})
-        splits = {corpus: _val(model, data.words, settings, corpus, table) for corpus, table in whole.items()}
+        splits = {
+            corpus: encoded.pooled(model, data.words, settings, corpus, table) for corpus, table in tables.items()
+        }
         return validate(heads, splits, run)
 
     first = place.rank == 0
@@ -101,10 +101,6 @@ def _train(settings: Settings, run: str, seed: int, how: Recipe, data: Data, pla
         about |= {"clips": len(data.clips), "validation": final(state), "host": platform.node()}
         about |= {"torch": torch.__version__, "wall_seconds": time.monotonic() - begun}
         files.write_json(folder / "run.json", about)
-
-
-def _val(model: VastFull, words: Tokenizer, settings: Settings, corpus: str, table: Any) -> Pooled:
-    return encoded.pooled(model, words, settings, corpus, manifest.usable(table, "val"))
 
 
 def _write(settings: Settings, run: str, seed: int, model: nn.Module) -> None:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline import encoded, loop, manifest, paths
+from pipeline import encoded, loop, written
 from pipeline.clips import Clips
 from pipeline.errors import UserError
 from pipeline.models.heads import FLOOR
@@ -40,7 +40,7 @@ class Data:
         self.settings, self.words = settings, words
         tables = {}
         for corpus in corpora:
-            table = manifest.usable(manifest.read(paths.manifest(settings, corpus)), "train")
+            table = written.usable(settings, corpus, "train")
             tables[corpus] = table[table["status"] == "ok"]
         self.clips = Clips(settings, tables)
         numbers: dict[str, int] = {}

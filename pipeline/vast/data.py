@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline import files, manifest, paths
+from pipeline import files, paths, written
 from pipeline.dealing import deal
 from pipeline.errors import UserError
 from pipeline.models.tokenizer import Tokenizer
@@ -72,8 +72,7 @@ def shapes(settings: Settings) -> dict[str, tuple[int, int]]:
 
 def read(settings: Settings, corpus: str, split: str, tokenizer: Tokenizer | None) -> Split:
     """Read a split; a UserError if features and manifest do not hold the same clips."""
-    path = paths.manifest(settings, corpus)
-    table = manifest.usable(manifest.read(path), split)
+    table = written.usable(settings, corpus, split)
     clips = table["clip_id"].tolist()
     features = {modality: _features(settings, modality, corpus, split, clips) for modality in ("vision", "audio")}
     texts = [caption for captions in table["captions"] for caption in captions]

@@ -24,7 +24,7 @@ def test_all_targets_resolve_in_few_jobs(tmp_path: Path, scale: str) -> None:
     assert counts["report_sweep"] == counts["geometry"] == 8
     assert counts["report_retrieval"] == 2
     assert counts["report_scores"] == 1
-    assert counts["pool_probe"] == len(settings.probes)
+    assert counts["pool_probe"] == len(settings.probes) - len(settings.captioned_corpora())
     assert counts["modalities"] == counts["conflicts"] == counts["corollaries"] == counts["sharing"] == 1
     trainings = sum(count for name, count in counts.items() if name.startswith("train_"))
     assert trainings < len(settings.runs) / 2

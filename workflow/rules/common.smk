@@ -25,6 +25,8 @@ def settings_or_stop():
 SETTINGS = settings_or_stop()
 SCALE = SETTINGS.scale
 CORPORA = list(SETTINGS.corpora)
+#: Corpora and probes whose captions the initial model writes.
+CAPTIONED = list(SETTINGS.captioned_corpora())
 ENVIRONMENT = "../../envs/pipeline.yaml"
 #: GPUs a training job asks for.
 GPUS = SETTINGS.training.devices if SCALE == "paper" else 0
@@ -90,6 +92,11 @@ def initial_weights(run):
 
 def pooled_files(corpora=CORPORA, initial="vast"):
     return [paths.pooled(SETTINGS, corpus, initial) for corpus in corpora]
+
+
+def written_files(corpora=CORPORA):
+    """Captions of those corpora that come without."""
+    return [paths.captions(SETTINGS, each) for each in corpora if each in CAPTIONED]
 
 
 def seeds_of(run):

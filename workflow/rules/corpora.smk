@@ -78,7 +78,10 @@ rule manifest:
 
 rule check_leakage:
     input:
-        expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+        expand(
+            paths.manifest(SETTINGS, "{corpus}"),
+            corpus=dict.fromkeys([*CORPORA, *CAPTIONED]),
+        ),
         # Released weights cannot be trained anew on shuffled text.
         [] if SETTINGS.vast.released else rank_files("leakage"),
     output:

@@ -138,6 +138,7 @@ rule pool_probe:
         paths.manifest(SETTINGS, "{corpus}"),
         paths.features(SETTINGS, "vision", "{corpus}"),
         paths.features(SETTINGS, "audio", "{corpus}"),
+        lambda wildcards: written_files([wildcards.corpus]),
     output:
         paths.pooled(SETTINGS, "{corpus}"),
     log:

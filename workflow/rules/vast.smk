@@ -37,6 +37,7 @@ rule pool:
         paths.model(SETTINGS, "{initial}", 0) / "weights.safetensors",
         expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
         TOWERS,
+        written_files(),
     output:
         pooled_files(initial="{initial}"),
     log:
@@ -79,6 +80,7 @@ rule match:
         paths.manifest(SETTINGS, "{corpus}"),
         paths.features(SETTINGS, "vision", "{corpus}"),
         paths.features(SETTINGS, "audio", "{corpus}"),
+        lambda wildcards: written_files([wildcards.corpus]),
     output:
         paths.matching(SETTINGS, "{corpus}"),
     log:

@@ -42,6 +42,11 @@ def settings() -> Settings:
         "stories": Corpus.model_validate(
             entry | {"kind": "stories", "train": 30, "val": 10, "test": 20, "shards": shards}
         ),
+        "sounds": Corpus.model_validate(
+            entry
+            | {"kind": "sounds", "train": 12, "val": 6, "test": 10, "shards": shards}
+            | {"options": options | {"captions": "written"}}
+        ),
         "scenes": base.corpora["scenes"],
     }
     return base.model_copy(update={"corpora": corpora})

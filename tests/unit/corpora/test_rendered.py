@@ -27,6 +27,7 @@ from pipeline.shards import Shard
 def project(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with fetched fake stamps."""
     folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(tree, folder / stamps_source.ROOT / "stamps")
     stamps_source.build(tree, folder / stamps_source.ROOT, "fr")
     return folder
 
@@ -44,7 +45,7 @@ def planned(settings: Settings, corpus: str) -> pandas.DataFrame:
     return pandas.read_parquet(paths.plan(settings, corpus))
 
 
-@pytest.mark.parametrize("corpus", ["stamps", "stories", "scenes"])
+@pytest.mark.parametrize("corpus", ["stamps", "stories", "sounds", "scenes"])
 def test_plans_are_deterministic_and_of_the_asked_size(settings: Settings, corpus: str) -> None:
     table = planned(settings, corpus)
     pandas.testing.assert_frame_equal(table, planned(settings, corpus))
@@ -67,6 +68,31 @@ def test_concepts_of_stamps_are_split_once_for_all(settings: Settings) -> None:
     told = {concept for concepts in stories["concepts"] for concept in concepts}
     assert told <= captions["train"] | told - captions["test"] - captions["val"]
     assert not told & (captions["test"] | captions["val"])
+
+
+def test_sounds_say_seen_concepts_in_recordings_of_their_own(settings: Settings) -> None:
+    stamps, table = planned(settings, "stamps"), planned(settings, "sounds")
+    library = stamps_source.library()
+    held = {c for captions in stamps["captions"][stamps["split"] != "train"] for c in captions}
+    voices = []
+    for clip in table.to_dict("records"):
+        recipe = json.loads(clip["recipe"])
+        stamp = library.stamps[recipe["shown"][0]]
+        assert len(clip["captions"]) == 0
+        assert list(clip["concepts"]) == [stamp.caption, "animals"]
+        assert clip["group"] == stamp.caption
+        assert stamp.caption not in held
+        assert clip["language"] == "es"
+        assert recipe["voice"] == f"{stamp.name}_desc_es.ogg"
+        voices.append((stamps_source.ROOT / "stamps" / recipe["voice"]).read_bytes())
+    assert len(set(voices)) == len(table)
+
+
+def test_a_probe_knows_the_concepts_of_the_scale(settings: Settings) -> None:
+    beside = settings.corpora.copy()
+    only = settings.model_copy(update={"corpora": beside, "probes": {}}).only("sounds")
+    assert list(only.corpora) == ["sounds"]
+    assert planned(only, "sounds").equals(planned(settings, "sounds"))
 
 
 def test_families_of_stories(settings: Settings) -> None:
@@ -109,7 +135,8 @@ def test_sharing_of_scenes(settings: Settings, sharing: str) -> None:
         ("scenes", {"options": {"sharing": "all"}}, "'all' is none of redundant"),
         ("scenes", {"train": 99999}, "99999 clips asked"),
         ("stamps", {"test": 999, "val": 0}, r"stamps\.(test|train): \d+ clips asked"),
-        ("scenes", {"kind": "sounds"}, "'sounds' is not rendered"),
+        ("scenes", {"kind": "annotated"}, "'annotated' is not rendered"),
+        ("sounds", {"train": 99}, r"sounds: 115 clips asked, \d+ recordings are left"),
         ("scenes", {"shards": {"train": 1, "val": 1}}, r"scenes\.shards\.test: missing"),
     ],
 )
@@ -255,12 +282,24 @@ def test_leaks_are_found(made: tuple[Path, Settings], tmp_path: Path, monkeypatc
     folder, few = made
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folder / "data", tmp_path / "data")
+    (tmp_path / "downloads").symlink_to(folder / "downloads")
     path = paths.plan(few, "stories")
     table = pandas.read_parquet(path)
     table.at[0, "concepts"] = list(table["concepts"].iloc[-1])[::-1]
     table.to_parquet(path)
     with pytest.raises(UserError, match="corpus stories: leak: combinations in two splits: 1"):
         leakage.check(few)
+
+
+def test_a_recording_heard_twice_is_a_leak(made: tuple[Path, Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, few = made
+    monkeypatch.chdir(folder)
+    table = pandas.read_parquet(paths.plan(few, "sounds"))
+    plans = {"sounds": table}
+    assert [record["value"] for record in leakage._recordings(few, plans)] == [0, 0]
+    table.at[0, "recipe"] = table["recipe"].iloc[-1]
+    table.at[1, "recipe"] = table["recipe"].iloc[1].replace("_desc_es", "_desc_fr")
+    assert [record["value"] for record in leakage._recordings(few, plans)] == [1, 1]
 
 
 def test_the_probe_finds_what_nuisance_tells() -> None:
