@@ -88,6 +88,12 @@ def retrieval_table(table: TableName, scale: Scale = None) -> None:
 
 
 @app.command()
+def captions_table(scale: Scale = None, threads: Threads = None) -> None:
+    """What the captions are worth that the initial model writes."""
+    call("pipeline.reporting.captions.captions", scale, threads=threads)
+
+
+@app.command()
 def sweep(table: TableName, scale: Scale = None) -> None:
     """The table of a sweep, from stored ranks and its geometry."""
     call("pipeline.reporting.sweep.sweep", scale, table_of(scale, table))

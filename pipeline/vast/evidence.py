@@ -12,7 +12,7 @@ import sys
 import torch
 from torch import Tensor
 
-from pipeline import files, loop, paths
+from pipeline import files, loop, paths, wording
 from pipeline.models import captioner
 from pipeline.models import vast as models
 from pipeline.models.decoder import Decoder
@@ -86,15 +86,15 @@ def captioning(
         decoder = Decoder(model.bert.body, model.bert.logits, part, tokenizer.mask)
         pieces += captioner.beam(decoder, tokenizer, how)
     written = captioner.texts(tokenizer, pieces)
-    references = [split.texts[row] for row in rows.tolist()]
-    for clip, reference, caption in list(zip(clips.tolist(), references, written, strict=True))[:SHOWN]:
-        print(f"{corpus} {split.clips[clip]}: '{caption}' (truth: '{reference}')", file=sys.stderr)
-    train = {measures.words(text) for text in known}
+    references = [[split.texts[row]] for row in rows.tolist()]
+    for clip, truth, caption in list(zip(clips.tolist(), references, written, strict=True))[:SHOWN]:
+        print(f"{corpus} {split.clips[clip]}: '{caption}' (truth: '{truth[0]}')", file=sys.stderr)
+    train = {wording.words(text) for text in known}
     return {
         "captions written": len(written),
-        "CIDEr": measures.cider(written, references),
-        "CIDEr of other clips' captions": measures.cider(written[1:] + written[:1], references),
+        "CIDEr": float(wording.cider(written, references).mean()),
+        "CIDEr of other clips' captions": float(wording.cider(written[1:] + written[:1], references).mean()),
         "distinct captions share": len(set(written)) / len(written),
-        "new captions share": sum(measures.words(text) not in train for text in written) / len(written),
+        "new captions share": sum(wording.words(text) not in train for text in written) / len(written),
         "sample": written[:SHOWN],
     }

@@ -1,9 +1,6 @@
-"""Figures of evidence as pure functions: AUC, recall, CIDEr with a plain tokenizer."""
+"""Figures of evidence as pure functions: AUC and recall."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,17 +19,3 @@ def recall_at_1(scores: Tensor, hits: Tensor) -> tuple[float, float]:
     best = scores == scores.amax(1, keepdim=True)
     found = (best & hits).sum(1) / best.sum(1)
     return 100 * float(found.double().mean()), 100 * float(hits.double().mean())
-
-
-def cider(candidates: Sequence[str], references: Sequence[str]) -> float:
-    """CIDEr (Vedantam et al. 2015, pycocoevalcap) of one candidate and one reference a clip, plain words."""
-    from pycocoevalcap.cider.cider import Cider
-
-    truth = {number: [words(text)] for number, text in enumerate(references)}
-    found = {number: [words(text)] for number, text in enumerate(candidates)}
-    return float(Cider().compute_score(truth, found)[0])
-
-
-def words(text: str) -> str:
-    """Lower-case words separated by blanks, without punctuation (in place of the Java tokenizer)."""
-    return " ".join(re.findall(r"[a-z0-9']+", text.lower()))

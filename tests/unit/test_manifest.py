@@ -50,7 +50,7 @@ def test_written_and_read(tmp_path: Path) -> None:
         ([row(split="dev")], "clip 'c0': unknown split 'dev'"),
         ([row(status="gone", row=-1)], "clip 'c0' is not usable but has no reason"),
         ([row(row=-1)], "clip 'c0' is usable but has no row"),
-        ([row(captions=[])], "clip 'c0' has no caption"),
+        ([row(captions=[], concepts=[])], "clip 'c0' has neither caption nor class"),
         ([row(duration=float("nan"))], "clip 'c0' has no duration"),
         ([], "holds no clip"),
     ],

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import dispatch, paths
+from pipeline import dispatch, paths, written
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, load_tensors
 from pipeline.models import key_map, released, vast_full
@@ -143,6 +143,29 @@ def test_the_released_model_writes_captions(here: Path) -> None:
     seen = s.model_copy(update={"captions": how.model_copy(update={"modalities": ["vision"]})})
     call(seen, "pipeline.captions.caption.caption", "scenes")
     assert path.read_text() != whole
+
+
+def test_a_corpus_without_captions_trains_on_written_ones(here: Path) -> None:
+    s = settings()
+    scenes = s.corpora["scenes"]
+    scenes = scenes.model_copy(update={"options": scenes.options | {"captions": "written"}})
+    how = s.captions.model_copy(update={"length": 6})
+    s = s.model_copy(update={"corpora": {"scenes": scenes}, "captions": how})
+    path = paths.captions(s, "scenes")
+    path.unlink(missing_ok=True)
+    with pytest.raises(UserError, match=r"scenes\.jsonl: missing; run: python -m pipeline caption --corpus scenes"):
+        written.usable(s, "scenes", "val")
+    call(s, "pipeline.captions.caption.caption", "scenes")
+    lines = {line["clip_id"]: line for line in map(json.loads, path.read_text().splitlines())}
+    data = everything.Data(s, ["scenes"], released.tokenizer(s))
+    first = lines[data.clips.where[0][2]]
+    assert data.clips.captions[0] == list(dict.fromkeys([first["caption"], *first["samples"]]))
+    val = written.usable(s, "scenes", "val")
+    assert val["captions"].tolist() == [[lines[clip]["caption"]] for clip in val["clip_id"]]
+    assert written.digest(s, "scenes") != written.digest(settings(), "scenes")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match="no caption of clip 'scenes-test-00007'"):
+        written.usable(s, "scenes", "test")
 
 
 def step(s: Settings, run: str = "unialign", dropout: bool = False) -> tuple[Tensor, dict[str, Tensor]]:

@@ -62,6 +62,35 @@ rule report_scores:
         stage("scores")
 
 
+rule report_captions:
+    input:
+        expand(
+            paths.captions(SETTINGS, "{corpus}"),
+            corpus=dict.fromkeys([*CORPORA, *CAPTIONED]),
+        ),
+        expand(
+            paths.manifest(SETTINGS, "{corpus}"),
+            corpus=dict.fromkeys([*CORPORA, *CAPTIONED]),
+        ),
+    output:
+        report(
+            table_files("captions"),
+            caption="../report/captions.rst",
+            category="Captions",
+        ),
+    log:
+        log_of("captions"),
+    benchmark:
+        benchmark_of("captions")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.reporting.captions"),
+        settings=digest([SETTINGS.captions, SETTINGS.retrieval.bootstrap]),
+    shell:
+        stage_beside("captions-table")
+
+
 rule track:
     input:
         paths.table(SETTINGS, "table1", "json"),

@@ -186,6 +186,9 @@ def site(project: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 def test_download(site: Site) -> None:
     s = settings(vggsound={"test": 4, "options": {"download": True, "bytes_per_second": 1000, "pause": 0.5}})
+    assert planned(s, "vggsound")["captions"].map(len).tolist() == [1] * 4
+    s.corpora["vggsound"].options["captions"] = "written"
+    assert planned(s, "vggsound")["captions"].map(len).tolist() == [0] * 4
     assert planned(s, "vggsound")["concepts"].map(list).tolist() == [["lTrue"], ["lTrue"], ["lFalse"], ["lFalse"]]
     rows = fetched(s, corpus="vggsound")
     assert {name[0]: status for name, (status, _) in rows.items()} == {"a": "ok", "b": "gone", "c": "gone", "d": "gone"}

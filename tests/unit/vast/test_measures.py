@@ -16,12 +16,3 @@ def test_recall_shares_ties_and_gives_chance():
     scores = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
     hits = torch.tensor([[True, False, False], [True, False, True], [True, False, False]])
     assert measures.recall_at_1(scores, hits) == pytest.approx((50.0, 100 * 4 / 9))
-
-
-def test_cider_prefers_the_truth_and_ignores_case_and_punctuation():
-    references = ["A red star.", "two blue houses", "the moon, growing"]
-    assert measures.words(references[2]) == "the moon growing"
-    same = measures.cider(["a red star", "two blue houses", "The moon growing!"], references)
-    turned = measures.cider(references[1:] + references[:1], references)
-    assert same > 1
-    assert turned == pytest.approx(0, abs=1e-6)
