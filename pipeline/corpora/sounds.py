@@ -32,9 +32,10 @@ def clips(settings: Settings, corpus: str) -> list[Clip]:
             f"params/{settings.scale}.yaml: {corpus}: {sum(wanted.values())} clips asked, {len(order)} recordings are "
             "left; lower train, val or test"
         )
-    made = []
+    made: list[Clip] = []
     for split in [split for split, count in wanted.items() for _ in range(count)]:
-        row, language = found[order[len(made)]][int(rng.integers(len(found[order[len(made)]])))]
+        stamps = found[order[len(made)]]
+        row, language = stamps[int(rng.integers(len(stamps)))]
         stamp = source.stamps[row]
         recipe = {
             "kind": "stamps",

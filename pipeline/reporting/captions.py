@@ -127,7 +127,7 @@ def named(found: Written, row: str, bootstrap: Bootstrap) -> Iterator[Record]:
         own, rows = np.asarray(100.0 * np.diagonal(hit), np.float64), np.arange(n)
         random = [100 * hit[deal, rows].mean() for deal in deals]
         low, high = np.quantile(random, [0.025, 0.975])
-        expected = 100 * hit.mean(0)
+        expected: Array = 100 * hit.mean(0, dtype=np.float64)
         yield _record("names", row, column, own, found, bootstrap, chance=float(expected.mean()))
         yield _record("names", row, f"{column} above dealt", own - expected, found, bootstrap)
         yield Record(TABLE, "names", row, f"{column} dealt", float(np.mean(random)), ci_low=float(low),
