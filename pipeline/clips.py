@@ -32,14 +32,26 @@ class Clips:
         self.where: list[tuple[Path, int, str]] = []
         self.captions: list[list[str]] = []
         self.heard: list[bool] = []
+        #: Samples that a clip lasts: shards pad all sounds to one length, and silence would shift VAST's middle slice.
+        self.samples: list[int] = []
         for corpus, table in tables.items():
             for clip in table.to_dict("records"):
                 self.where.append((paths.shard(settings, corpus, clip["shard"]), int(clip["row"]), clip["clip_id"]))
                 self.captions.append([str(caption) for caption in clip["captions"]])
                 self.heard.append("audio" in clip["modalities"])
+                self.samples.append(round(float(clip["duration"]) * settings.media.sample_rate))
 
     def __len__(self) -> int:
         return len(self.where)
+
+    def read(self, row: int) -> tuple[Tensor, Tensor]:
+        """Stored frames uint8 [chunks, slots, H, W, 3] and the sound int16 [samples] of a clip, of its own length."""
+        path, place, name = self.where[row]
+        shard = _shard(path)
+        if place >= len(shard) or shard.ids[place] != name:
+            raise UserError(f"{path}: row {place} is not clip '{name}'; delete the shard and decode again")
+        wave = shard.audio([place])[0] if self.heard[row] else torch.zeros(0, dtype=torch.int16)
+        return shard.frames([place])[0], wave[: self.samples[row]]
 
     def inputs(
         self, rows: Sequence[int], frames: int | None = None, draw: tuple[int, int] | None = None
@@ -51,13 +63,9 @@ class Clips:
         """
         vision, audio = [], []
         for row in rows:
-            path, place, name = self.where[row]
-            shard = _shard(path)
-            if place >= len(shard) or shard.ids[place] != name:
-                raise UserError(f"{path}: row {place} is not clip '{name}'; delete the shard and decode again")
+            stored, wave = self.read(row)
             source = None if draw is None else generator(*draw, row)
-            vision.append(self._pixels(shard.frames([place])[0], frames, source))
-            wave = shard.audio([place])[0] if self.heard[row] else torch.zeros(0)
+            vision.append(self._pixels(stored, frames, source))
             audio.append(vast_slices(wave, self.settings.audio.slices, source, self.settings.audio.bins))
         return torch.stack(vision), torch.stack(audio)
 

@@ -5,7 +5,10 @@ The command line and so the workflow are the same at all scales; only settings d
 
 from __future__ import annotations
 
+from pipeline.errors import UserError
 from pipeline.settings import Settings
+
+TRAIN = "pipeline.training.train.train"
 
 #: With `vast.released`: the released model instead of towers and a model that are trained.
 RELEASED = {
@@ -20,9 +23,11 @@ RELEASED = {
 }
 #: With `training.trains: everything`: the towers and BERT too.
 EVERYTHING = {
-    "pipeline.training.train.train": "pipeline.training.everything.train",
+    TRAIN: "pipeline.training.everything.train",
     "pipeline.embeddings.embed.embed": "pipeline.embeddings.everything.embed",
 }
+#: Of a run that is somebody's released model.
+ZERO_SHOT = {"pipeline.embeddings.embed.embed": "pipeline.embeddings.zero_shot.embed"}
 #: Of a corpus of kind `annotated`.
 ANNOTATED = {
     "pipeline.corpora.plan.plan": "pipeline.corpora.annotated.plan",
@@ -30,10 +35,14 @@ ANNOTATED = {
 }
 
 
-def resolve(settings: Settings, function: str, corpus: str = "") -> str:
-    """The function that does `function`'s work under these settings; `corpus`: the one it is called for, if any."""
-    if function in ANNOTATED and corpus and settings.corpus(corpus).kind == "annotated":
+def resolve(settings: Settings, function: str, subject: str = "") -> str:
+    """The function that does `function`'s work under these settings; `subject`: corpus or run it is called for."""
+    if function in ANNOTATED and subject and settings.corpus(subject).kind == "annotated":
         return ANNOTATED[function]
+    if subject in settings.runs and settings.released(subject):
+        if function == TRAIN:
+            raise UserError(f"params/runs.yaml: runs.{subject}: is a released model; it is not trained")
+        return ZERO_SHOT.get(function, function)
     if function in RELEASED and settings.vast.released is not None:
         return RELEASED[function]
     if function in EVERYTHING and settings.training.trains == "everything":

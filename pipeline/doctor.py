@@ -17,6 +17,7 @@ from typing import Literal
 
 from pipeline.errors import UserError
 from pipeline.files import sha256
+from pipeline.models.sources import Source
 from pipeline.settings import Settings, Weights
 
 #: Free disk that a scale needs beside the environment, GB; paper's is the estimate's.
@@ -117,7 +118,7 @@ def weights(settings: Settings) -> Iterator[Check]:
                 yield Check("ok", f"weights {name}", str(find(name)))
             except UserError as error:
                 yield Check("missing", f"weights {name}", str(error))
-    from pipeline.models.sources import WEIGHTS
+    from pipeline.models.sources import WEIGHTS, zero_shot
 
     named = {
         "vision.weights": settings.vision.weights,
@@ -133,7 +134,15 @@ def weights(settings: Settings) -> Iterator[Check]:
         state, found = _file(file)
         if state == "missing" and not needed:
             state = "note"
-        yield Check(state, key, found, f"{source.what}, {source.gigabytes} GB, {source.licence}: {source.where}")
+        yield Check(state, key, found, remedy(source, file))
+    for key, (file, source) in zero_shot(settings).items():  # rows of a table each, so that nothing waits for them
+        state, found = _file(file)
+        yield Check("note" if state == "missing" else state, key, found, remedy(source, file))
+
+
+def remedy(source: Source, file: Weights) -> str:
+    """Where to get a weights file and where to put it."""
+    return f"{source.what}, {source.gigabytes} GB, {source.licence}: {source.where}; put it at {file.path}"
 
 
 def _file(file: Weights) -> tuple[Literal["ok", "missing", "note"], str]:

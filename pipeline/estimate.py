@@ -70,7 +70,7 @@ def rows(settings: Settings, target: str) -> list[Row]:
         return _small(settings, target)
     from pipeline import costs
 
-    runs = [run for run in settings.tables[target].runs if run != "vast"]
+    runs = [run for run in settings.tables[target].runs if settings.trained(run)]
     seeds = {run: settings.seeds(run) for run in runs}
     frames, slices = settings.media.chunks, settings.audio.slices
     counted = costs.released(frames, slices, settings.audio.bins, settings.vast.text.length)
@@ -160,7 +160,7 @@ def memory(settings: Settings) -> str:
 def _small(settings: Settings, target: str) -> list[Row]:
     """Mini and smoke: minutes of two cores, from measured speeds (facts/environment)."""
     clips = sum(corpus.train + corpus.val + corpus.test for corpus in settings.corpora.values())
-    trainings = sum(settings.seeds(run) for run in settings.tables[target].runs if run != "vast")
+    trainings = sum(settings.seeds(run) for run in settings.tables[target].runs if settings.trained(run))
     how = settings.training.optimisation
     return [
         Row(

@@ -49,8 +49,9 @@ def call(
     os.environ["OMP_NUM_THREADS"] = str(threads or settings.threads)
     # Waiting threads that spin take the core from whatever runs beside: 6 s a step of vast where 0.8 s would do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    corpus = next((one for one in arguments if isinstance(one, str) and one in settings.corpora), "")
-    module, name = dispatch.resolve(settings, function, corpus).rsplit(".", 1)
+    known = {*settings.corpora, *settings.runs}
+    subject = next((one for one in arguments if isinstance(one, str) and one in known), "")
+    module, name = dispatch.resolve(settings, function, subject).rsplit(".", 1)
     getattr(import_module(module), name)(settings, *arguments, **options)
 
 

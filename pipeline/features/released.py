@@ -66,7 +66,10 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
                     else settings.audio.batch
                 )
                 starts = tqdm(range(0, len(rows), step), f"{modality} {corpus} {split} {number}", mininterval=2.0)
-                found = [_encode(tower, shard, rows[start : start + step], modality) for start in starts]
+                seconds = table["duration"].iloc[places].tolist()
+                found = [
+                    _encode(tower, shard, rows[start : start + step], seconds[start : start + step]) for start in starts
+                ]
                 files.save_tensors(part, {"features": torch.cat(found)})
             for place, block in zip(places, files.load_tensors(part)["features"], strict=True):
                 blocks[place] = block
@@ -78,9 +81,14 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
 
 
 def _encode(
-    tower: released.FrozenVision | released.FrozenAudio, shard: clips.Shard, rows: list[int], modality: str
+    tower: released.FrozenVision | released.FrozenAudio,
+    shard: clips.Shard,
+    rows: list[int],
+    seconds: list[float],
 ) -> Tensor:
-    if modality == "audio":
-        return tower.encode(shard.audio(rows))
+    if isinstance(tower, released.FrozenAudio):
+        # A shard pads all sounds to one length, and silence would shift the middle slice.
+        waves = zip(shard.audio(rows), seconds, strict=True)
+        return tower.encode([wave[: round(length * shard.rate)] for wave, length in waves])
     frames = shard.frames(rows)
     return tower.encode(frames.flatten(0, 2)).view(*frames.shape[:3], -1)

@@ -1,14 +1,17 @@
-"""CLIP ViT-H/14 and ViT-bigG/14 (LAION), the image encoders of Stable unCLIP and Kandinsky 2.2; open_clip's class.
+"""CLIP's two towers (Radford et al., arXiv 2103.00020) in open_clip's classes, at any size.
 
-Files come in two layouts, open_clip's and transformers' (`CLIPVisionModelWithProjection`, what the decoders'
-repositories hold); both load. Embeddings are *not* normalised: the decoders were trained on them so.
+ViT-H/14 and ViT-bigG/14 (LAION) are the image encoders of Stable unCLIP and Kandinsky 2.2; ImageBind and LanguageBind
+grew from the same towers. Files come in two layouts, open_clip's and transformers' (`CLIPModel` and what is made of
+it); both load. Embeddings are *not* normalised: the decoders were trained on them so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +19,41 @@ from torch import Tensor, nn
 from pipeline.models.checkpoint import assign, part, read
 from pipeline.models.pixels import prepare
 
+if TYPE_CHECKING:
+    from open_clip.tokenizer import SimpleTokenizer
+    from open_clip.transformer import TextTransformer, VisionTransformer
+
+Activation = Literal["gelu", "quick_gelu"]
+
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of a CLIP image encoder."""
+    """Sizes of an image encoder; `image` is a side, or (height, width)."""
 
-    image: int
+    image: int | tuple[int, int]
     patch: int
     width: int
     layers: int
     heads: int
     hidden: int
     embedding: int
+    epsilon: float = 1e-5
+    activation: Activation = "gelu"
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Sizes of a text encoder."""
+
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    embedding: int
+    length: int = 77
+    vocabulary: int = 49408
+    epsilon: float = 1e-5
+    activation: Activation = "gelu"
 
 
 VIT_H_14 = Config(image=224, patch=14, width=1280, layers=32, heads=16, hidden=5120, embedding=1024)
@@ -35,23 +61,66 @@ VIT_BIGG_14 = Config(image=224, patch=14, width=1664, layers=48, heads=16, hidde
 TINY = Config(image=32, patch=8, width=24, layers=2, heads=2, hidden=48, embedding=16)
 
 
+def visual(config: Config) -> VisionTransformer:
+    """open_clip's image encoder."""
+    from open_clip.transformer import VisionTransformer
+
+    return VisionTransformer(
+        image_size=config.image,
+        patch_size=config.patch,
+        width=config.width,
+        layers=config.layers,
+        heads=config.heads,
+        mlp_ratio=config.hidden / config.width,
+        output_dim=config.embedding,
+        **parts(config),
+    )
+
+
+def textual(config: TextConfig) -> TextTransformer:
+    """open_clip's text encoder: causal, pooled at the end token, which is the largest id."""
+    from open_clip.transformer import TextTransformer
+
+    return TextTransformer(
+        context_length=config.length,
+        vocab_size=config.vocabulary,
+        width=config.width,
+        heads=config.heads,
+        layers=config.layers,
+        mlp_ratio=config.hidden / config.width,
+        output_dim=config.embedding,
+        **parts(config),
+    )
+
+
+def parts(config: Config | TextConfig) -> dict[str, Any]:
+    """The norm and the activation of open_clip's layers."""
+    from open_clip.transformer import LayerNorm, QuickGELU
+
+    activations = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
+    return {"norm_layer": partial(LayerNorm, eps=config.epsilon), "act_layer": activations[config.activation]}
+
+
+@cache
+def _tokenizer() -> SimpleTokenizer:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer()
+
+
+def tokens(texts: Sequence[str], length: int = 77) -> Tensor:
+    """Ids [N, length] of lower-cased texts by CLIP's byte pairs; a longer text keeps its beginning and the end."""
+    ids: Tensor = _tokenizer()(list(texts), length)
+    return ids
+
+
 class ClipVision(nn.Module):
     """Images to CLIP embeddings."""
 
     def __init__(self, config: Config) -> None:
-        from open_clip.transformer import VisionTransformer
-
         super().__init__()
         self.config = config
-        self.visual = VisionTransformer(
-            image_size=config.image,
-            patch_size=config.patch,
-            width=config.width,
-            layers=config.layers,
-            heads=config.heads,
-            mlp_ratio=config.hidden / config.width,
-            output_dim=config.embedding,
-        )
+        self.visual = visual(config)
 
     @property
     def width(self) -> int:
@@ -60,6 +129,7 @@ class ClipVision(nn.Module):
 
     def encode(self, batch: Tensor) -> Tensor:
         """Un-normalised embeddings [N, embedding] of uint8 frames [N, H, W, 3], cropped to the centre."""
+        assert isinstance(self.config.image, int)
         return self(prepare(batch, self.config.image, "crop", antialias=True))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -72,7 +142,7 @@ def load(path: Path, config: Config, sha256: str = "") -> ClipVision:
     """The encoder with the weights of an open_clip or a transformers file; the text half is left out by name."""
     state = read(path, sha256)
     if any(name.startswith("vision_model.") for name in state):
-        state = from_transformers(state)
+        state = from_transformers(state, "vision")
     else:
         state = part(state, "visual.") or state
     with torch.device("meta"):
@@ -81,40 +151,42 @@ def load(path: Path, config: Config, sha256: str = "") -> ClipVision:
     return tower.eval()
 
 
-#: open_clip's names and transformers', outside the layers and within one
-OUTER = {
-    "class_embedding": "embeddings.class_embedding",
-    "positional_embedding": "embeddings.position_embedding.weight",
-    "conv1.weight": "embeddings.patch_embedding.weight",
-    "ln_pre.weight": "pre_layrnorm.weight",
-    "ln_pre.bias": "pre_layrnorm.bias",
-    "ln_post.weight": "post_layernorm.weight",
-    "ln_post.bias": "post_layernorm.bias",
+#: half → prefix of its names, name of its projection, that of open_clip
+HALVES = {
+    "vision": ("vision_model.", "visual_projection.weight", "proj"),
+    "text": ("text_model.", "text_projection.weight", "text_projection"),
 }
-INNER = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "attn.out_proj": "self_attn.out_proj",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-}
+#: transformers' names and open_clip's
+RENAMED = (
+    ("embeddings.class_embedding", "class_embedding"),
+    ("embeddings.position_embedding.weight", "positional_embedding"),
+    ("embeddings.patch_embedding.", "conv1."),
+    ("embeddings.token_embedding.", "token_embedding."),
+    ("pre_layrnorm.", "ln_pre."),
+    ("post_layernorm.", "ln_post."),
+    ("final_layer_norm.", "ln_final."),
+    ("encoder.layers.", "transformer.resblocks."),
+    (".layer_norm1.", ".ln_1."),
+    (".layer_norm2.", ".ln_2."),
+    (".self_attn.", ".attn."),
+    (".mlp.fc1.", ".mlp.c_fc."),
+    (".mlp.fc2.", ".mlp.c_proj."),
+)
 
 
-def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A transformers CLIP's image half under open_clip's names; names it does not know are kept, to be reported."""
-    theirs = {name: value for name, value in part(state, "vision_model.").items() if not name.endswith("position_ids")}
-    found = {mine: theirs.pop(name) for mine, name in OUTER.items() if name in theirs}
-    if "visual_projection.weight" in state:
-        found["proj"] = state["visual_projection.weight"].T
-    layers = 1 + max((int(name.split(".")[2]) for name in theirs if name.startswith("encoder.layers.")), default=-1)
-    for layer in range(layers):
-        source, target = f"encoder.layers.{layer}.", f"transformer.resblocks.{layer}."
-        for mine, name in INNER.items():
-            for kind in ("weight", "bias"):
-                if f"{source}{name}.{kind}" in theirs:
-                    found[f"{target}{mine}.{kind}"] = theirs.pop(f"{source}{name}.{kind}")
-        for kind in ("weight", "bias"):
-            names = [f"{source}self_attn.{which}_proj.{kind}" for which in "qkv"]
-            if all(name in theirs for name in names):
-                found[f"{target}attn.in_proj_{kind}"] = torch.cat([theirs.pop(name) for name in names])
-    return found | theirs
+def from_transformers(state: Mapping[str, Tensor], half: Literal["vision", "text"]) -> dict[str, Tensor]:
+    """Half of a transformers CLIP under open_clip's names; names it does not know are kept, to be reported."""
+    prefix, projection, ours = HALVES[half]
+    found = {}
+    for name, value in part(state, prefix).items():
+        for theirs, mine in RENAMED:
+            name = name.replace(theirs, mine)
+        if not name.endswith("position_ids"):  # a constant
+            found[name] = value
+    for name in [name for name in found if ".q_proj." in name]:
+        names = [name.replace(".q_proj.", f".{which}_proj.") for which in "qkv"]
+        if all(one in found for one in names):
+            found[name.replace(".q_proj.", ".in_proj_")] = torch.cat([found.pop(one) for one in names])
+    if projection in state:
+        found[ours] = state[projection].T
+    return found

@@ -5,6 +5,7 @@ At paper scale the frozen towers are VAST's own (its checkpoint holds them, fine
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -119,12 +120,12 @@ class FrozenAudio:
         self.width = model.width
 
     @torch.inference_mode()
-    def encode(self, batch: Tensor) -> Tensor:
-        """Mean over tokens and slices [N, 1, width] bf16 of waveforms int16 [N, samples]; silence is zeros."""
+    def encode(self, batch: Sequence[Tensor]) -> Tensor:
+        """Mean over tokens and slices [N, 1, width] bf16 of N waveforms int16 [samples]; silence is zeros."""
         mel = torch.stack([vast_slices(wave, self.slices, bins=self.bins) for wave in batch]).to(device())
         with torch.autocast(device().type, torch.bfloat16):
             pooled = self.model(mel.flatten(0, 1)).float().mean(1).unflatten(0, (len(batch), -1)).mean(1, keepdim=True)
-        heard = batch.flatten(1).any(1).to(device())[:, None, None]
+        heard = torch.tensor([bool(wave.any()) for wave in batch], device=device())[:, None, None]
         return (pooled * heard).bfloat16().cpu()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.settings import Settings, Weights
+
 
 @dataclass(frozen=True)
 class Source:
@@ -37,3 +39,35 @@ WEIGHTS = {
         5.6,
     ),
 }
+#: model of `zero_shot` → source; its `audio_weights` have their own
+ZERO_SHOT = {
+    "imagebind-huge": Source(
+        "ImageBind, imagebind_huge.pth",
+        "https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth",
+        "CC-BY-NC-SA 4.0, research alone",
+        4.8,
+    ),
+    "languagebind": Source(
+        "LanguageBind's video model, pytorch_model.bin with config.json beside it",
+        "https://huggingface.co/LanguageBind/LanguageBind_Video_Huge_V1.5_FT (the paper's row; _V1.5_FT is the large)",
+        "MIT",
+        4.6,
+    ),
+    "languagebind audio": Source(
+        "LanguageBind's audio model, pytorch_model.bin with config.json beside it",
+        "https://huggingface.co/LanguageBind/LanguageBind_Audio_FT",
+        "MIT",
+        1.7,
+    ),
+}
+
+
+def zero_shot(settings: Settings) -> dict[str, tuple[Weights, Source]]:
+    """Weights files of released models by setting, with their sources."""
+    found = {}
+    for name, entry in settings.zero_shot.items():
+        if entry.model in ZERO_SHOT:
+            found[f"zero_shot.{name}.weights"] = entry.weights, ZERO_SHOT[entry.model]
+        if entry.audio_weights:
+            found[f"zero_shot.{name}.audio_weights"] = entry.audio_weights, ZERO_SHOT[f"{entry.model} audio"]
+    return found

@@ -21,6 +21,10 @@ BENCHMARKS = {"MSR-VTT": "msrvtt", "DiDeMo": "didemo", "ActivityNet": "activityn
 #: Our methods that are rows of the paper's Table 1; the control stands for VAST, whose loss it trains on.
 ROWS = {"vast": "VAST", "vast-continued": "VAST", "gram": "GRAM", "unialign": "UniAlign"}
 DIRECTIONS = {"t2va": "t2v", "va2t": "v2t"}
+#: Released models that are rows of the paper's Table 1 by vision alone.
+VISION_ROWS = {"imagebind-released": "ImageBind", "languagebind-released": "LanguageBind"}
+#: Tables with the rows of another of the paper.
+SHOWN_IN = {"table1_all": "table1"}
 
 
 @cache
@@ -44,6 +48,16 @@ def independent(table: str, row: str, column: str) -> float | None:
     for one in _rows(INDEPENDENT):
         if (one["table"], one["row"], one["column"], one["stage"]) == (table, row, column, "with ITM"):
             return float(one["value"])
+    return None
+
+
+def beside(table: str, method: str, section: str, column: str) -> float | None:
+    """The paper's number of our method's row under the protocol of a section's column, e.g. `msrvtt.t2va`."""
+    corpus, _, way = column.partition(".")
+    if section == "main" and method in ROWS:
+        return paper(table, ROWS[method], f"{corpus}.{DIRECTIONS[way]}")
+    if section == "pathways" and method in VISION_ROWS and way in DIRECTIONS.values():
+        return paper(table, VISION_ROWS[method], f"{corpus}.{way}")
     return None
 
 

@@ -36,6 +36,7 @@ class RetrievalTable:
         self.measured = Measured(settings, entry.runs, list(settings.corpora), seeds)
         self.labels = {run: entry.labels.get(run, run) for run in entry.runs}
         self.notes = entry.notes
+        self.quoted = quoted.SHOWN_IN.get(name, name)
         self.headline = {run: self.measured.headline(run) for run in entry.runs}
         found = contrasts.contrasts(self.measured)
         self.main = [r for run in entry.runs for r in self._row("main", run, self.headline[run], JOINT)]
@@ -55,7 +56,7 @@ class RetrievalTable:
     def records(self) -> list[Record]:
         """All numbers of the table."""
         own = self.main + self.pathways + self.matched + self.scores + self.measures
-        return own + self.contrasts + quoted.records(self.name)
+        return own + self.contrasts + quoted.records(self.quoted)
 
     @property
     def grids(self) -> list[Grid]:
@@ -85,7 +86,7 @@ class RetrievalTable:
         parts.append(self._grid("Other measures, average over benchmarks", self.measures, columns, "bare"))
         if self.contrasts:
             parts.append(contrasts.grid(self.contrasts, self.measured.corpora))
-        return parts + quoted.grids(self.name)
+        return parts + quoted.grids(self.quoted)
 
     def _record(
         self,
@@ -102,8 +103,8 @@ class RetrievalTable:
         low, high = estimate.interval()
         one = self.measured.ranking(run, corpus, key)[0] if key else None
         paper = None
-        if self.settings.scale == "paper" and section == "main":
-            paper = quoted.paper(self.name, quoted.ROWS.get(self.settings.run(run).method, ""), _paper_column(column))
+        if self.settings.scale == "paper":
+            paper = quoted.beside(self.quoted, self.settings.run(run).method, section, column)
         return Record(
             self.name, section, self.labels[run], column, number(estimate.value), number(estimate.seed_deviation),
             number(low), number(high), len(one.query) if one else None, self._protocol(corpus, key) if key else None,
@@ -229,11 +230,6 @@ def cell(record: Record, form: Form = "interval") -> str:
 def paths_of(settings: Settings, name: str) -> dict[str, Path]:
     """Files of a table by kind."""
     return {kind: paths.table(settings, name, kind) for kind in ("json", "csv", "md")}
-
-
-def _paper_column(column: str) -> str:
-    corpus, way = column.split(".")
-    return f"{corpus}.{quoted.DIRECTIONS[way]}"
 
 
 def _arrow(direction: str) -> str:

@@ -22,6 +22,7 @@ from pipeline.settings.stages import (
     Vast,
     VisionTower,
     Weights,
+    ZeroShot,
 )
 from pipeline.settings.strict import Strict
 
@@ -49,5 +50,6 @@ __all__ = [
     "Vast",
     "VisionTower",
     "Weights",
+    "ZeroShot",
     "load",
 ]

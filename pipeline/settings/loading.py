@@ -114,9 +114,9 @@ def _check_names(settings: Settings) -> None:
     for name, entry in settings.methods.items():
         _check_objective(f"params/methods.yaml: {name}", entry.objective, entry.settings)
     for name, run in settings.runs.items():
-        if run.method != "vast":
+        if run.method != "vast" and run.method not in settings.zero_shot:
             if run.method not in settings.methods:
-                others = instead(run.method, settings.methods)
+                others = instead(run.method, [*settings.methods, *settings.zero_shot])
                 raise UserError(f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; {others}")
             entry = settings.methods[run.method]
             _check_objective(f"params/runs.yaml: runs.{name}", entry.objective, entry.settings | run.settings)

@@ -20,6 +20,7 @@ from pipeline.settings.stages import (
     Tuning,
     Vast,
     VisionTower,
+    ZeroShot,
 )
 from pipeline.settings.strict import Strict
 
@@ -40,6 +41,7 @@ class Settings(Strict):
     audio_candidates: list[str] = Field(description="audio towers that are compared on validation")
     vast: Vast
     captions: Captions
+    zero_shot: dict[str, ZeroShot] = Field(default={}, description="methods that are released models, not trained")
     training: Training
     retrieval: Retrieval
     study: Study
@@ -59,8 +61,8 @@ class Settings(Strict):
         return self.runs[name]
 
     def seeds(self, run: str) -> int:
-        """Seeds that a run is trained with: the most that any table asks for; the initial model has one."""
-        if self.run(run).method == "vast":
+        """Seeds that a run is trained with: the most that any table asks for; what is not trained has one."""
+        if not self.trained(run):
             return 1
         return max((table.seeds for table in self.tables.values() if run in table.runs), default=1)
 
@@ -68,10 +70,17 @@ class Settings(Strict):
         """The initial model that a run is trained from; its own for an initial model."""
         return run if self.run(run).method == "vast" else self.run(run).initial
 
+    def trained(self, run: str) -> bool:
+        """Whether a run is trained from an initial model: neither such a model itself nor somebody's released one."""
+        return self.run(run).method != "vast" and self.released(run) is None
+
+    def released(self, run: str) -> ZeroShot | None:
+        """The released model that a run is, if it is one."""
+        return self.zero_shot.get(self.run(run).method)
+
     def stale(self, run: str) -> tuple[str, ...]:
         """Scores that a run's training leaves behind, so never its headline: `fused`, if no term trains it."""
-        method = self.run(run).method
-        return () if method == "vast" or self.methods[method].objective in FUSED else ("fused",)
+        return ("fused",) if self.trained(run) and self.methods[self.run(run).method].objective not in FUSED else ()
 
     def train_corpora(self, run: str) -> list[str]:
         """The corpora a run is trained on; a UserError names one that the scale does not have."""

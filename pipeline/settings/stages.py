@@ -119,6 +119,15 @@ class Captions(Strict):
     batch: int = Field(gt=0, description="clips captioned at once; never changes a result")
 
 
+class ZeroShot(Strict):
+    """Somebody's released model that is evaluated as it is."""
+
+    model: Literal["imagebind-huge", "imagebind-tiny", "languagebind"]
+    batch: int = Field(gt=0, description="clips a forward pass")
+    weights: Weights
+    audio_weights: Weights | None = Field(default=None, description="of the sound, where it has a file of its own")
+
+
 class Training(Strict):
     """Training of the runs from the initial model."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from pipeline import dispatch, paths, written
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, load_tensors
 from pipeline.models import key_map, released, vast_full
-from pipeline.settings import Settings, Weights, load
+from pipeline.settings import Run, Settings, Table, Weights, ZeroShot, load
 from pipeline.training import everything
 from pipeline.training.train import recipe
+from tests.unit.released_models import write_imagebind, write_languagebind
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = "vast.pt"
@@ -238,3 +240,39 @@ def test_training_resumes_to_the_same_tensors_and_is_embedded(here: Path, monkey
     found = load_tensors(paths.embeddings(s, "unialign", 0, "scenes"))
     assert {"test/text", "test/text_clip", "test/vision", "test/audio", "test/fused_va", "val/fused_a"} <= set(found)
     torch.testing.assert_close(found["test/vision"].norm(dim=1), torch.ones(8))
+
+
+@pytest.mark.parametrize("method", ["imagebind-released", "languagebind-released"])
+def test_released_models_become_rows_of_a_table(here: Path, method: str) -> None:
+    """From mp4 files to a row, by tiny models of the released classes."""
+    shutil.copytree(ROOT / "params", "params", dirs_exist_ok=True)
+    write_imagebind(here / "imagebind.pth")
+    video, audio, _ = write_languagebind(here)
+    entries = {
+        "imagebind-released": ZeroShot(model="imagebind-tiny", batch=3, weights=Weights(path="imagebind.pth")),
+        "languagebind-released": ZeroShot(
+            model="languagebind", batch=3, weights=Weights(path=str(video)), audio_weights=Weights(path=str(audio))
+        ),
+    }
+    s = settings().model_copy(
+        update={
+            "zero_shot": entries,
+            "runs": {method: Run(method=method)},
+            "tables": {"table1": Table(title="Released", runs=[method], seeds=3)},
+        }
+    )
+    assert s.seeds(method) == 1
+    with pytest.raises(UserError, match=f"runs.{method}: is a released model; it is not trained"):
+        call(s, "pipeline.training.train.train", method, [0], corpus=method)
+    call(s, "pipeline.embeddings.embed.embed", method, [0], corpus=method)
+    found = load_tensors(paths.embeddings(s, method, 0, "scenes"))
+    for name in ("text", "vision", "audio"):
+        torch.testing.assert_close(found[f"test/{name}"].norm(dim=1), torch.ones(len(found[f"test/{name}"])))
+    assert load_metadata(paths.embeddings(s, method, 0, "scenes"))["manifest"]
+    call(s, "pipeline.vast.matching.match", "scenes")
+    call(s, "pipeline.retrieval.rank.rank", method, [0])
+    call(s, "pipeline.reporting.table1.table1")
+    rows = json.loads(paths.table(s, "table1", "json").read_text())["records"]
+    row = next(row for row in rows if row["run"] == method and row["column"] == "scenes.t2va")
+    assert (row["section"], row["seeds"], row["n_evaluated"]) == ("main", 1, len(found["test/text"]))
+    assert 0 <= row["value"] <= 100

@@ -27,8 +27,10 @@ def test_dry_run_lists_the_whole_way(tmp_path: Path, scale: str, corpora: int) -
 
 
 def test_paper_scale_resolves(tmp_path: Path) -> None:
-    counts = jobs(run(copy_project(tmp_path), "snakemake", "-n", "table1", "--config", "scale=paper").stdout)
+    targets = ("table1", "results/paper/tables/table1_all.json")
+    counts = jobs(run(copy_project(tmp_path), "snakemake", "-n", *targets, "--config", "scale=paper").stdout)
     assert counts["vast"] == 1
+    assert counts["embed_imagebind_released"] == counts["embed_languagebind_released"] == 1
     assert counts["decode"] > 10
 
 

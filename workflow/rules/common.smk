@@ -48,9 +48,9 @@ def stage_beside(command):
     return stage(f"{command} --threads {SETTINGS.threads_beside}")
 
 
-def code_of(function, corpus=""):
-    """Digest of the code that does a stage's work under these settings."""
-    return code_digest(resolve(SETTINGS, function, corpus).rpartition(".")[0])
+def code_of(function, subject=""):
+    """Digest of the code that does a stage's work, for a corpus or run, under these settings."""
+    return code_digest(resolve(SETTINGS, function, subject).rpartition(".")[0])
 
 
 def log_of(name):
@@ -182,6 +182,8 @@ BATCHED = [
     and SETTINGS.initial(run) == "vast"
 ]
 SINGLE = [run for run in SETTINGS.runs if run not in {*BATCHED, *SHARING}]
+#: Somebody's released models: embedded as they are.
+ZERO_SHOT = [run for run in SETTINGS.runs if SETTINGS.released(run)]
 
 
 def batches(runs):

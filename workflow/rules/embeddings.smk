@@ -1,5 +1,5 @@
 # Embeddings of all corpora by a run.
-for name, runs, seeds in seed_groups(SINGLE):
+for name, runs, seeds in seed_groups([run for run in SINGLE if run not in ZERO_SHOT]):
 
     rule:
         name:
@@ -31,3 +31,32 @@ for name, runs, seeds in seed_groups(SINGLE):
             code=code_of("pipeline.embeddings.embed.embed"),
         shell:
             stage_beside("embed --run {wildcards.run} --seeds {params.seeds}")
+
+
+for run in ZERO_SHOT:
+
+    rule:
+        name:
+            f"embed_{run.replace('-', '_')}"
+        input:
+            expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+            all_shards(paths.shard),
+        output:
+            expand(
+                paths.embeddings(SETTINGS, run, 0, "{corpus}"),
+                corpus=CORPORA,
+            ),
+        log:
+            log_of(f"embed/{run}"),
+        benchmark:
+            benchmark_of(f"embed/{run}")
+        conda:
+            ENVIRONMENT
+        resources:
+            gpu=min(GPUS, 1),
+        params:
+            run=run,
+            code=code_of("pipeline.embeddings.embed.embed", run),
+            settings=digest(SETTINGS.released(run)),
+        shell:
+            stage_beside("embed --run {params.run} --seeds 0")

@@ -16,7 +16,7 @@ def run_inputs(run):
     return [initial_weights(run), *pooled, *chosen]
 
 
-for name, runs, seeds in seed_groups([r for r in SINGLE if SETTINGS.initial(r) != r]):
+for name, runs, seeds in seed_groups([run for run in SINGLE if SETTINGS.trained(run)]):
 
     rule:
         name:

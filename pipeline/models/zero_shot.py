@@ -1,0 +1,45 @@
+"""Other people's released models that are evaluated as they are, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.models.released import device
+from pipeline.settings import ZeroShot
+
+
+class Model(Protocol):
+    """Frames, sounds and texts to unit embeddings of one space, on the model's device."""
+
+    def embed_vision(self, frames: Tensor) -> Tensor:
+        """[B, D] of uint8 frames [B, F, H, W, 3]."""
+
+    def embed_audio(self, waves: Sequence[Tensor]) -> Tensor:
+        """[B, D] of int16 waveforms [samples] at 16 kHz, each of its own length."""
+
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """[N, D] of texts."""
+
+
+def load(entry: ZeroShot) -> Model:
+    """The model of an entry of `zero_shot` with its weights, on the first accelerator."""
+    weights, audio = entry.weights, entry.audio_weights
+    model: nn.Module
+    if entry.model == "languagebind":
+        from pipeline.models import languagebind
+
+        if audio is None:
+            raise UserError("params: zero_shot: languagebind needs audio_weights, the file of its audio model")
+        model = languagebind.load(Path(weights.path), Path(audio.path), weights.sha256, audio.sha256)
+    else:
+        from pipeline.models import imagebind
+
+        sizes = {"imagebind-huge": imagebind.HUGE, "imagebind-tiny": imagebind.TINY}
+        model = imagebind.load(Path(weights.path), weights.sha256, sizes[entry.model])
+    placed: Model = model.to(device()).requires_grad_(False)  # type: ignore[assignment]
+    return placed
