@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import dispatch, paths, written
+from pipeline import dispatch, manifest, paths, written
+from pipeline.clips import Clips
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, load_tensors
 from pipeline.models import key_map, released, vast_full
@@ -58,6 +59,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             call(s, "pipeline.corpora.render.render", "scenes", shard, corpus="scenes")
             call(s, "pipeline.media.decode.decode", "scenes", shard)
         call(s, "pipeline.corpora.merge.merge", "scenes")
+        # Shards pad all sounds to one length; clips of annotated corpora have many.
+        table = manifest.read(paths.manifest(s, "scenes"))
+        table.loc[::2, "duration"] = 1.0
+        manifest.write(paths.manifest(s, "scenes"), table)
         torch.manual_seed(0)
         torch.save(key_map.released(vast_full.VastFull(released.config(s))), CHECKPOINT)
         call(s, "pipeline.features.convert.convert", "vision")
@@ -106,9 +111,11 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_frozen_features_and_pooled_ones_agree(here: Path) -> None:
     s = settings()
-    from pipeline import encoded, manifest
+    from pipeline import encoded
 
     table = manifest.usable(manifest.read(paths.manifest(s, "scenes")), "test")
+    clips = Clips(s, {"scenes": table})
+    assert {len(clips.read(row)[1]) for row in range(len(clips))} == {16_000, 40_000}
     exact = encoded.pooled(released.stored(s), released.tokenizer(s), s, "scenes", table)
     stored = load_tensors(paths.pooled(s, "scenes"))
     for name, rows in (("vision", stored["vision-test"][:, :, 0].mean(1)), ("audio", stored["audio-test"])):
