@@ -158,8 +158,10 @@ def sharing(scale: Scale = None, threads: Threads = None) -> None:
 
 
 @app.command()
-def track(table: Annotated[str, typer.Option(help="a table, e.g. table1")], scale: Scale = None) -> None:
-    """Show a table's runs in MLflow."""
+def track(
+    table: Annotated[str, typer.Option(help="a table of params/runs.yaml, tuning or figure1")], scale: Scale = None
+) -> None:
+    """Show a table's runs, all trials of tuning or figure 1's trainings in MLflow."""
     call("pipeline.tracking.record", scale, table)
 
 

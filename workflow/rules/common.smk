@@ -12,6 +12,7 @@ from pipeline.digests import code_digest, digest
 from pipeline.dispatch import resolve
 from pipeline.errors import UserError
 from pipeline.settings import load
+from pipeline.tracked import FIGURE1, TUNING
 
 
 def settings_or_stop():
@@ -133,6 +134,35 @@ def rank_files(table):
 
 def table_files(table):
     return [paths.table(SETTINGS, table, kind) for kind in ("json", "csv", "md")]
+
+
+def shown_files(table):
+    """A table with its runs in MLflow."""
+    return [*table_files(table), paths.table(SETTINGS, table, "mlflow.json")]
+
+
+def tracked(wildcards):
+    """What MLflow is shown of a table, of tuning or of figure 1, all of it made."""
+    name = wildcards.shown
+    if name == TUNING:
+        return [paths.tuning(SETTINGS, method) for method in SETTINGS.spaces]
+    if name == FIGURE1:
+        traces = [paths.trace(SETTINGS, run) for run in SETTINGS.theory.trace]
+        return [paths.theory(SETTINGS, "modalities"), *traces]
+    made = (
+        paths.theory(SETTINGS, name)
+        if name == "sharing"
+        else paths.table(SETTINGS, name, "json")
+    )
+    entry = SETTINGS.tables[name]
+    return [
+        made,
+        *[
+            paths.model(SETTINGS, run, seed) / "run.json"
+            for run in entry.runs
+            for seed in seeds_of(run)[: entry.seeds]
+        ],
+    ]
 
 
 def seed_groups(runs):

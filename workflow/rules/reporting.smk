@@ -93,21 +93,20 @@ rule report_captions:
 
 rule track:
     input:
-        paths.table(SETTINGS, "table1", "json"),
-        [
-            paths.model(SETTINGS, run, seed) / "run.json"
-            for run in SETTINGS.tables["table1"].runs
-            for seed in seeds_of(run)
-        ],
+        tracked,
     output:
-        paths.table(SETTINGS, "table1", "mlflow.json"),
+        paths.table(SETTINGS, "{shown}", "mlflow.json"),
     log:
-        log_of("track"),
+        log_of("track/{shown}"),
     benchmark:
-        benchmark_of("track")
+        benchmark_of("track/{shown}")
+    wildcard_constraints:
+        shown="|".join([*SETTINGS.tables, TUNING, FIGURE1]),
     conda:
         ENVIRONMENT
+    resources:
+        mlflow=1,
     params:
         code=code_digest("pipeline.tracking"),
     shell:
-        stage("track --table table1")
+        stage("track --table {wildcards.shown}")
