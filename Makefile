@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 SNAKEMAKE := flock --timeout 20 .make.lock snakemake --profile workflow/profiles/local --cores $(CORES)
 PINS := envs/requirements.txt envs/constraints.txt envs/weights.txt
 
-.PHONY: help setup table1 smoke test lint kill bench leakage clean clean-state
+.PHONY: help setup table1 smoke test lint kill bench mutate leakage clean clean-state
 
 help:  ## these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ kill: setup  ## twenty kills (-9) spread over the smoke run, then the same tenso
 
 bench: setup  ## hot paths beside their peers, in one run
 	python -m pipeline.bench
+
+mutate: setup  ## every small change of an equation must make a test fail: the survivors are listed with reasons
+	python -m tests.mutation --out results/bench/mutation.json
 
 leakage: setup  ## what would show if test data leaked into training
 	$(SNAKEMAKE) leakage
