@@ -115,7 +115,7 @@ def test_outs_name_no_run_that_is_gone() -> None:
     assert set(listed) <= known
 
 
-def test_what_the_theory_and_the_study_alone_read_is_ignored() -> None:
+def test_probes_and_the_study_are_ignored() -> None:
     """Otherwise making figure 1 or the scores would change the outs of Table 1's stages."""
     settings = load("mini")
     artefacts = [paths.polyglot(settings), paths.polyglot_features(settings)]
