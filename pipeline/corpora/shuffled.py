@@ -107,8 +107,8 @@ def chance(ranking: Ranking, of_ranks: Any) -> Chance:
     for count, share in zip(counts.tolist(), queries / len(ranking.rank), strict=True):
         places = first_hit(count, ranking.items)
         expected = float(places @ of_places[: len(places)])
-        mean += share * expected
-        square += share * (float(places @ of_places[: len(places)] ** 2) - expected**2)
+        mean += float(share) * expected
+        square += float(share) * (float(places @ of_places[: len(places)] ** 2) - expected**2)
     return Chance(100 * mean, 100 * sqrt(square / len(ranking.rank)), len(ranking.rank))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
@@ -100,6 +101,7 @@ def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_only_true_text_is_found_out(records: tuple[bool, list]) -> None:
     was_shuffled, found = records
+    assert json.loads(json.dumps(found)) == found
     assert len(found) == 2 * 2 * 2 * 4  # runs, measures, directions, scores
     leaks = {record["check"] for record in found if not record["ok"]}
     if was_shuffled:
