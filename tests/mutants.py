@@ -2,7 +2,7 @@
 
 A term or factor left out, + and − or × and ÷ swapped, a sign turned, a constant halved or doubled, a comparison turned
 round, a method left out or swapped for its relative (sum and mean, add_ and sub_, …), a keyword left out, a true made
-false. Not changed: checks that raise, messages, annotations.
+false. Not changed: checks that raise, messages, annotations, devices.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
 MODULES = {"torch", "math", "dist", "functools", "Tensor", "ctx", "self", "linalg", "autograd", "special", "nn", "F"}
 #: Nothing is computed in them.
 SKIPPED_NODES = (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom, ast.Assert)
+#: Of keywords: `strict` is a check, and there is one device here.
+SKIPPED_KEYWORDS = {"strict", "device"}
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "bases", "type_params"}
 #: Shown beside a change are no more than its statement and so many characters.
 BLOCKS = (ast.Module, ast.FunctionDef, ast.ClassDef, ast.If, ast.For, ast.While, ast.With)
@@ -115,7 +117,9 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
 
 def _calls(node: ast.Call) -> Iterator[ast.AST]:
     function = node.func
-    for number in range(len(node.keywords)):
+    for number, keyword in enumerate(node.keywords):
+        if keyword.arg in SKIPPED_KEYWORDS:
+            continue
         yield ast.Call(function, node.args, node.keywords[:number] + node.keywords[number + 1 :])
     if isinstance(function, ast.Attribute):
         if function.attr in SWAPPED:
@@ -123,7 +127,7 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
             yield ast.Call(name, node.args, node.keywords)
         last = function.value
         name_of = last.id if isinstance(last, ast.Name) else last.attr if isinstance(last, ast.Attribute) else ""
-        if name_of not in MODULES:
+        if name_of not in MODULES and function.attr != "to":
             yield last
     elif isinstance(function, ast.Name) and function.id in SWAPPED:
         yield ast.Call(ast.Name(SWAPPED[function.id], ast.Load()), node.args, node.keywords)
@@ -147,6 +151,7 @@ def _places(node: ast.AST, above: list[Place], function: str) -> Iterator[tuple[
             continue
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
             check = isinstance(node, ast.If) and field == "test" and isinstance(node.body[0], ast.Raise)
+            check |= isinstance(child, ast.keyword) and child.arg in SKIPPED_KEYWORDS
             if isinstance(child, ast.AST) and not isinstance(child, SKIPPED_NODES) and not check:
                 way = [*above, (node, field, index)]
                 yield way, function

@@ -60,6 +60,9 @@ class Mutation:
         beside = digest(*(path.read_text() for file in files for path in oracles(file)))
         texts = digest(*(source.read_text() for source in self.sources), beside)
         self.seconds: dict[str, float] = {}
+        # Libraries import and compile things when they are first used: seconds, once here or in every fork.
+        if failed := self._run(list({item.path: test for test, item in self.items.items()}.values())):
+            raise pytest.UsageError(f"{failed} fails on the unchanged sources")
         for file in files:
             self._measure(file, digest(texts, file.read_text(), *self.sources), kept)
         self.calls = {where: sorted(known, key=self.seconds.__getitem__) for where, known in self.calls.items()}

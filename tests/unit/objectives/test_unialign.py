@@ -103,7 +103,9 @@ def test_table_2_switches():
     p = parts(z)
     base = p["uniformity"] + p["alignment"]
     off = {"lambda_centroid": 0, "lambda_volume": 0, "scale": "one"}
-    assert unialign(z, **off)[0].item() == pytest.approx(base, rel=1e-9)
+    total, terms = unialign(z, **off)
+    assert total.item() == pytest.approx(base, rel=1e-9)
+    assert terms["centroid_uniformity"].item() == terms["volume"].item() == 0  # what is off is not computed
     assert unialign(z, **(off | {"lambda_volume": 1}))[0].item() == pytest.approx(base + p["volume"], rel=1e-9)
     assert unialign(z, **(off | {"lambda_centroid": 1}))[0].item() == pytest.approx(base + p["centroid"], rel=1e-9)
 
