@@ -107,20 +107,20 @@ def answer(study: Study) -> list[str]:
     rows = sum(map(len, volume.values()))
     better, worse = len(volume["better"]), len(volume["worse"])
     if better == rows:
-        short = "Yes"
+        short = f"Yes, volume is worse for all {rows} rows"
     elif better and not worse:
-        short = f"In part, for {better} of {rows} rows"
+        short = f"In part: better than volume for {better} of {rows} rows, worse for none"
     elif better:
-        short = f"Mixed: better for {better} of {rows} rows, worse for {worse}"
+        short = f"Mixed: better than volume for {better} of {rows} rows, worse for {worse}"
     else:
-        short = (
-            f"No: worse for {worse} of {rows} rows, better for none" if worse else "No: no row differs for the better"
-        )
+        short = f"No: better than volume for none of {rows} rows, worse for {worse}"
+    cosine = _verdicts(study, "cosine")
     lines = [
-        f"{QUESTION} {short}. T→VA R@1, {AVERAGE} of the benchmarks, {RESIDUAL} − {other}: {_listed(verdicts)}."
-        for other, verdicts in (("volume", volume), ("cosine", _verdicts(study, "cosine")))
+        f"T→VA R@1, {AVERAGE} of the benchmarks, {RESIDUAL} − {other}: {_listed(verdicts)}."
+        for other, verdicts in (("volume", volume), ("cosine", cosine))
     ]
-    lines[1] = lines[1].removeprefix(f"{QUESTION} {short}. ")
+    beside = f"better than cosine for {len(cosine['better'])}, worse for {len(cosine['worse'])}"
+    lines[0] = f"{QUESTION} {short}; it is {beside} of {rows} rows. {lines[0]}"
     back = study.find("differences", f"{AVERAGE}.va2t", f"{RESIDUAL} − volume").values()
     largest = max(abs(one.value or 0.0) for one in back)
     won = []

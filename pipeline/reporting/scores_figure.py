@@ -32,6 +32,7 @@ def draw(study: Study) -> None:
         axes.set_title(title, fontsize=9)
         axes.set_yticks(range(len(rows)), rows if axes is panels[0] else [""] * len(rows), fontsize=8)
         axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(left=0)
         axes.grid(axis="x", color="0.9")
     for score, colour in zip(SCORES, figures.COLOURS, strict=False):
         levels = [100 * share for share in study.shares]

@@ -8,7 +8,7 @@ import pytest
 from pipeline import paths, ranks
 from pipeline.errors import UserError
 from pipeline.files import read_json, sha256
-from pipeline.reporting.scores import scores
+from pipeline.reporting.scores import QUESTION, scores
 from pipeline.settings import load
 from tests.unit import retrieval_project as project
 
@@ -77,7 +77,10 @@ def test_known_answers(settings, capsys):
     assert by["fewer", "unialign", "scenes.won", "cosine"]["value"] == pytest.approx(10)
     assert by["fewer", "unialign", "scenes.share", ""]["value"] == pytest.approx(40)
     assert ("fewer", "unialign", "scenes.whole", "cosine") not in by
-    assert foot[0].startswith("Does the residual repair text→item search on trained models? Yes. ")
+    assert foot[0].startswith(
+        "Does the residual repair text→item search on trained models? Yes, volume is worse for all 6 rows; "
+    )
+    assert "it is better than cosine for 6, worse for 0 of 6 rows. T→VA R@1, average of the benchmarks, " in foot[0]
     assert "better for 6 (vast +5.0, " in foot[0]
     assert any("median over rows, 50.0 % by volume (at most 50.0 %, vast), 3.0 % by residual" in line for line in foot)
     assert any("volume 38.3 → 3.8" in line for line in foot)
@@ -89,12 +92,15 @@ def test_known_answers(settings, capsys):
 
 @pytest.mark.parametrize(
     ("bonus", "answer"),
-    [(0.0, "No: no row differs for the better."), (-0.05, "No: worse for 6 of 6 rows, better for none.")],
+    [
+        (0.0, "for none of 6 rows, worse for 0;"),
+        (-0.05, "for none of 6 rows, worse for 6;"),
+    ],
 )
 def test_the_answer_follows_the_numbers(settings, monkeypatch, bonus, answer):
     monkeypatch.setitem(project.BONUS, "residual", bonus)
     project.write_ranks(settings, LEVELS)
-    assert made(settings)[1][0].startswith(f"Does the residual repair text→item search on trained models? {answer}")
+    assert made(settings)[1][0].startswith(f"{QUESTION} No: better than volume {answer}")
 
 
 def test_equal_input_makes_equal_files(settings):
