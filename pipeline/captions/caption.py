@@ -5,7 +5,8 @@ In single precision: so the decoder's cache changes no caption.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,11 +28,11 @@ def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLIT
     model, tokenizer = models.load(settings)
     features = {name: _features(settings, name, corpus) for name in settings.captions.modalities}
 
-    def begin(clips: DataFrame) -> Decoder:
+    def begin(clips: DataFrame) -> Callable[[], Decoder]:
         condition = [
             model.condition[name](torch.stack([of[clip] for clip in clips["clip_id"]])) for name, of in features.items()
         ]
-        return Decoder(model.bert.body, model.bert.logits, torch.cat(condition, 1), tokenizer.mask)
+        return partial(Decoder, model.bert.body, model.bert.logits, torch.cat(condition, 1), tokenizer.mask)
 
     towers = [paths.tower_digest(settings, name) for name in features]
     write(settings, corpus, splits, begin, tokenizer, towers)

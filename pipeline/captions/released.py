@@ -6,7 +6,8 @@ What the paper's VGGSound captions are written from is unstated; VAST's own capt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,14 +29,14 @@ def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLIT
     model = released.stored(settings).requires_grad_(False).to(device)
     words = released.tokenizer(settings)
 
-    def begin(block: DataFrame) -> Decoder:
+    def begin(block: DataFrame) -> Callable[[], Decoder]:
         clips = Clips(settings, {corpus: block})
         vision, audio = clips.inputs(range(len(clips)))
         tokens = model.encode(
             vision=vision.to(device) if "vision" in settings.captions.modalities else None,
             audio=audio.to(device) if "audio" in settings.captions.modalities else None,
         )
-        return Decoder(model.text.bert, model.text.predict, model.condition(tokens), words.mask)
+        return partial(Decoder, model.text.bert, model.text.predict, model.condition(tokens), words.mask)
 
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
         write(settings, corpus, splits, begin, words, paths.tower_digest(settings, "vision"))

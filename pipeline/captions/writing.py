@@ -27,8 +27,8 @@ from pipeline.settings import Captions, Settings
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-#: A fresh decoder for the clips of some rows of the manifest.
-Begin = Callable[["DataFrame"], Decoder]
+#: Makes what makes fresh decoders for the clips of some rows of the manifest.
+Begin = Callable[["DataFrame"], Callable[[], Decoder]]
 
 
 def write(
@@ -68,10 +68,10 @@ def write(
 def _captions(
     block: DataFrame, begin: Begin, tokenizer: Tokenizer, how: Captions, seed: int
 ) -> list[dict[str, object]]:
-    decoder = begin(block)
-    best = captioner.beam(decoder, tokenizer, how)
+    begun = begin(block)
+    best = captioner.beam(begun(), tokenizer, how)
     draws = torch.stack([_draws(seed, clip, how) for clip in block["clip_id"]])
-    drawn = captioner.sample(decoder.fresh(), tokenizer, how, draws)
+    drawn = captioner.sample(begun(), tokenizer, how, draws)
     return [
         {"caption": tokenizer.decode(one), "samples": captioner.texts(tokenizer, several)}
         for one, several in zip(best, drawn, strict=True)

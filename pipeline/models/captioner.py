@@ -20,16 +20,17 @@ from pipeline.settings import Captions
 def beam(decoder: Decoder, tokenizer: Tokenizer, how: Captions) -> list[list[int]]:
     """Best caption of each of a fresh decoder's clips as word pieces without [CLS] and [SEP].
 
-    A hypothesis ends with [SEP], which counts towards its length, or at `how.length` pieces. A search stops when no
-    live hypothesis can beat the best finished one.
+    A hypothesis ends with [SEP], which counts towards its length, or at `how.length` pieces. A clip is done when none
+    of its live hypotheses can beat its best finished one.
     """
-    n, device, beams, length = decoder.clips, decoder.device, how.beams, how.length
-    ids = torch.full((n, 1, 1), tokenizer.cls, device=device)
-    live = torch.zeros(n, 1, device=device)
-    best = torch.full((n,), -torch.inf, device=device)
-    finished: list[list[int]] = [[] for _ in range(n)]
+    device, beams, length = decoder.device, how.beams, how.length
+    clips = torch.arange(decoder.clips, device=device)
+    ids = torch.full((decoder.clips, 1, 1), tokenizer.cls, device=device)
+    live = torch.zeros(decoder.clips, 1, device=device)
+    best = torch.full((decoder.clips,), -torch.inf, device=device)
+    finished: list[list[int]] = [[] for _ in range(decoder.clips)]
     for step in range(1, length + 1):
-        width = live.shape[1]
+        n, width = live.shape
         scores = _next(decoder, tokenizer, ids[:, :, -1].flatten())
         total = (live[:, :, None] + scores.view(n, width, -1)).flatten(1)
         top, place = total.topk(min(2 * beams, total.shape[1]))
@@ -45,16 +46,18 @@ def beam(decoder: Decoder, tokenizer: Tokenizer, how: Captions) -> list[list[int
             chosen = int(which[row])
             prefix = ids[row, source[row, chosen], 1:].tolist()
             last = int(piece[row, chosen])
-            finished[row] = prefix if last == tokenizer.sep else [*prefix, last]
-        if step == length:
-            break
+            finished[int(clips[row])] = prefix if last == tokenizer.sep else [*prefix, last]
         live, order = torch.where(ends, -torch.inf, top).topk(min(beams, top.shape[1]))
         source, piece = source.gather(1, order), piece.gather(1, order)
         ids = torch.cat([ids.gather(1, source[:, :, None].expand(-1, -1, step)), piece[:, :, None]], 2)
         # Log-probabilities only fall; the most a live one can still be worth is its score at the greatest length.
-        if bool((live[:, 0] / length**how.length_penalty <= best).all()):
+        open_ = (live[:, 0] / length**how.length_penalty > best).nonzero().flatten()
+        if step == length or not len(open_):
             break
         decoder.keep((source + width * torch.arange(n, device=device)[:, None]).flatten())
+        if len(open_) < n:
+            decoder.leave(open_)
+            clips, ids, live, best = clips[open_], ids[open_], live[open_], best[open_]
     return finished
 
 
@@ -64,21 +67,25 @@ def sample(decoder: Decoder, tokenizer: Tokenizer, how: Captions, draws: Tensor)
 
     `draws` [N, samples, length], uniform in [0, 1), decide: the piece at which the probabilities' sum exceeds the draw.
     """
-    samples = draws.shape[1]
-    draws = draws.to(decoder.device).flatten(0, 1)
-    newest = torch.full((len(draws),), tokenizer.cls, device=decoder.device)
-    over = torch.zeros(len(draws), dtype=torch.bool, device=decoder.device)
-    written = []
-    for step in range(draws.shape[1]):
-        top, piece = _next(decoder, tokenizer, newest).topk(how.top_k)
-        below = (top.softmax(1).cumsum(1) <= draws[:, step, None]).sum(1, keepdim=True).clamp_max(how.top_k - 1)
-        newest = torch.where(over, tokenizer.sep, piece.gather(1, below)[:, 0])
+    device, (n, samples, length) = decoder.device, draws.shape
+    written = torch.full((n, samples, length + 1), tokenizer.sep, device=device)
+    clips, draws = torch.arange(n, device=device), draws.to(device)
+    newest = torch.full((n, samples), tokenizer.cls, device=device)
+    over = torch.zeros(n, samples, dtype=torch.bool, device=device)
+    for step in range(length):
+        top, piece = _next(decoder, tokenizer, newest.flatten()).topk(how.top_k)
+        below = top.softmax(1).cumsum(1) <= draws[clips, :, step].view(-1, 1)
+        drawn = piece.gather(1, below.sum(1, keepdim=True).clamp_max(how.top_k - 1))
+        newest = torch.where(over, tokenizer.sep, drawn.view_as(over))
+        written[clips, :, step] = newest
         over = over | (newest == tokenizer.sep)
-        written.append(newest)
-        if bool(over.all()):
+        open_ = (~over.all(1)).nonzero().flatten()
+        if not len(open_):
             break
-    rows = [_until(row, tokenizer.sep) for row in torch.stack(written, 1).tolist()]
-    return [rows[start : start + samples] for start in range(0, len(rows), samples)]
+        if len(open_) < len(clips):
+            decoder.leave(open_)
+            clips, newest, over = clips[open_], newest[open_], over[open_]
+    return [[row[: row.index(tokenizer.sep)] for row in clip] for clip in written.tolist()]
 
 
 def texts(tokenizer: Tokenizer, captions: Sequence[Sequence[int]]) -> list[str]:
@@ -90,7 +97,3 @@ def _next(decoder: Decoder, tokenizer: Tokenizer, newest: Tensor) -> Tensor:
     """Log-probabilities [B, size] of the next piece; special pieces other than [SEP] have none."""
     special = torch.tensor([tokenizer.pad, tokenizer.cls, tokenizer.mask], device=newest.device)
     return decoder.next(newest).index_fill(1, special, -torch.inf).log_softmax(1)
-
-
-def _until(row: list[int], end: int) -> list[int]:
-    return row[: row.index(end)] if end in row else row

@@ -29,10 +29,6 @@ class Decoder:
         self.clips, self.device = len(condition), condition.device
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
 
-    def fresh(self) -> Decoder:
-        """A decoder of the same clips with nothing written."""
-        return Decoder(self.body, self.predict, self.condition, self.mask)
-
     def next(self, newest: Tensor) -> Tensor:
         """Scores [B, size] of the piece that follows, given the newest [B] of each hypothesis; fp32."""
         written = self.cache.self_attention_cache.get_seq_length()
@@ -55,3 +51,10 @@ class Decoder:
     def keep(self, rows: Tensor) -> None:
         """Go on with these hypotheses [B'], which may repeat, clip by clip."""
         self.cache.self_attention_cache.reorder_cache(rows)  # type: ignore[arg-type]
+
+    def leave(self, clips: Tensor) -> None:
+        """Go on with the hypotheses of these clips [N'] alone, in their order."""
+        each = self.cache.self_attention_cache.layers[0].keys.shape[0] // self.clips
+        self.keep((clips[:, None] * each + torch.arange(each, device=self.device)).flatten())
+        self.cache.cross_attention_cache.reorder_cache(clips)  # type: ignore[arg-type]
+        self.condition, self.clips = self.condition[clips], len(clips)
