@@ -26,11 +26,12 @@ class Decoder:
 
     def __init__(self, body: Any, predict: Callable[[Tensor], Tensor], condition: Tensor, mask: int) -> None:
         self.body, self.predict, self.condition, self.mask = body, predict, condition, mask
-        self.clips, self.device = len(condition), condition.device
+        self.clips, self.hypotheses, self.device = len(condition), len(condition), condition.device
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
 
     def next(self, newest: Tensor) -> Tensor:
         """Scores [B, size] of the piece that follows, given the newest [B] of each hypothesis; fp32."""
+        self.hypotheses = len(newest)
         written = self.cache.self_attention_cache.get_seq_length()
         ids = torch.stack([newest, torch.full_like(newest, self.mask)], 1)
         places = torch.arange(written, written + 2, device=self.device)[None]
@@ -50,11 +51,12 @@ class Decoder:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these hypotheses [B'], which may repeat, clip by clip."""
+        self.hypotheses = len(rows)
         self.cache.self_attention_cache.reorder_cache(rows)  # type: ignore[arg-type]
 
     def leave(self, clips: Tensor) -> None:
         """Go on with the hypotheses of these clips [N'] alone, in their order."""
-        each = self.cache.self_attention_cache.layers[0].keys.shape[0] // self.clips
+        each = self.hypotheses // self.clips
         self.keep((clips[:, None] * each + torch.arange(each, device=self.device)).flatten())
         self.cache.cross_attention_cache.reorder_cache(clips)  # type: ignore[arg-type]
         self.condition, self.clips = self.condition[clips], len(clips)
