@@ -13,10 +13,10 @@ from torch import Tensor
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.loop import generator
-from pipeline.models.pixels import prepare, random_crop
+from pipeline.models.pixels import flipped, prepare
 from pipeline.models.released import config
-from pipeline.models.spectrograms import vast_slices
-from pipeline.settings import Settings
+from pipeline.models.spectrograms import heard, vast_slice
+from pipeline.settings import AudioTower, Settings
 from pipeline.shards import Shard
 
 if TYPE_CHECKING:
@@ -32,45 +32,50 @@ class Clips:
         self.where: list[tuple[Path, int, str]] = []
         self.captions: list[list[str]] = []
         self.heard: list[bool] = []
-        #: Samples that a clip lasts: shards pad all sounds to one length, and silence would shift VAST's middle slice.
-        self.samples: list[int] = []
+        self.flips: list[bool] = []
         for corpus, table in tables.items():
             for clip in table.to_dict("records"):
                 self.where.append((paths.shard(settings, corpus, clip["shard"]), int(clip["row"]), clip["clip_id"]))
                 self.captions.append([str(caption) for caption in clip["captions"]])
                 self.heard.append("audio" in clip["modalities"])
-                self.samples.append(round(float(clip["duration"]) * settings.media.sample_rate))
+                self.flips.append(settings.geometry(corpus) == "crop")
 
     def __len__(self) -> int:
         return len(self.where)
 
     def read(self, row: int) -> tuple[Tensor, Tensor]:
-        """Stored frames uint8 [chunks, slots, H, W, 3] and the sound int16 [samples] of a clip, of its own length."""
-        path, place, name = self.where[row]
-        shard = _shard(path)
-        if place >= len(shard) or shard.ids[place] != name:
-            raise UserError(f"{path}: row {place} is not clip '{name}'; delete the shard and decode again")
-        wave = shard.audio([place])[0] if self.heard[row] else torch.zeros(0, dtype=torch.int16)
-        return shard.frames([place])[0], wave[: self.samples[row]]
+        """Stored frames uint8 [chunks, slots, H, W, 3] and the whole sound int16 [samples] of a clip."""
+        shard, place = self._stored(row)
+        wave = shard.wave(place) if self.heard[row] else torch.zeros(0, dtype=torch.int16)
+        return shard.frames([place])[0], wave
 
     def inputs(
         self, rows: Sequence[int], frames: int | None = None, draw: tuple[int, int] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Pixels [B, F, 3, S, S] and log-mel slices [B, slices, 1024, bins] of clips.
 
-        `draw` (seed, epoch): training's view, random stored frames, crops (geometry `crop`) and slices, a function of
+        `draw` (seed, epoch): training's view, random stored frames, slices and (geometry `crop`) flips, a function of
         (seed, epoch, row); none: the middles. `frames`: fewer than are stored, evenly spread.
         """
         vision, audio = [], []
         for row in rows:
-            stored, wave = self.read(row)
+            shard, place = self._stored(row)
             source = None if draw is None else generator(*draw, row)
-            vision.append(self._pixels(stored, frames, source))
-            audio.append(vast_slices(wave, self.settings.audio.slices, source, self.settings.audio.bins))
+            pixels = prepare(self._chosen(shard.frames([place])[0], frames, source), self.size)
+            vision.append(pixels if source is None or not self.flips[row] else flipped(pixels, source))
+            audio.append(slices(shard, place if self.heard[row] else None, self.settings.audio, source))
         return torch.stack(vision), torch.stack(audio)
 
-    def _pixels(self, stored: Tensor, frames: int | None, source: torch.Generator | None) -> Tensor:
-        """[F, 3, S, S] of stored frames [chunks, slots, H, W, 3]."""
+    def _stored(self, row: int) -> tuple[Shard, int]:
+        """The shard that holds a clip, and the clip's row in it."""
+        path, place, name = self.where[row]
+        shard = _shard(path)
+        if place >= len(shard) or shard.ids[place] != name:
+            raise UserError(f"{path}: row {place} is not clip '{name}'; delete the shard and decode again")
+        return shard, place
+
+    def _chosen(self, stored: Tensor, frames: int | None, source: torch.Generator | None) -> Tensor:
+        """Frames [F, H, W, 3] of stored ones [chunks, slots, H, W, 3]."""
         chunks, slots = stored.shape[:2]
         kept = torch.arange(chunks)
         if frames is not None and frames != chunks:
@@ -88,11 +93,14 @@ class Clips:
             if source is None
             else torch.randint(slots, (len(kept),), generator=source)
         )
-        chosen = stored[kept, slot]
-        geometry = self.settings.vision.geometry
-        if source is not None and geometry == "crop":
-            return random_crop(chosen, self.size, source)
-        return prepare(chosen, self.size, geometry)
+        return stored[kept, slot]
+
+
+def slices(shard: Shard, row: int | None, tower: AudioTower, source: torch.Generator | None = None) -> Tensor:
+    """VAST's log-mel slices [slices, 1024, bins] of a stored clip's sound (none: zeros); reads no other part of it."""
+    spans = heard(0 if row is None else shard.samples(row), tower.slices, source)
+    parts = [torch.zeros(0) if row is None else shard.wave(row, start, stop) for start, stop in spans]
+    return torch.stack([vast_slice(part, tower.bins) for part in parts])
 
 
 @lru_cache(maxsize=256)

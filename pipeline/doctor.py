@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -38,16 +39,29 @@ class Check:
 def doctor(settings: Settings) -> None:
     """Print every check; a UserError counts and names what is missing."""
     found = list(checks(settings))
-    width = max(len(check.what) for check in found)
     for check in found:
-        remedy = f" → {check.remedy}" if check.remedy and check.state != "ok" else ""
-        print(f"{check.state:<8}{check.what:<{width}}  {check.found}{remedy}")
+        print(told(check))
     missing = [check.what for check in found if check.state == "missing"]
     if missing:
         raise UserError(
-            f"scale {settings.scale} cannot run here: missing {', '.join(missing)}; the rows above say more"
+            f"scale {settings.scale} cannot run here: {len(missing)} missing ({', '.join(missing)}); "
+            "the arrows above say what to do"
         )
     print(f"scale {settings.scale} can run here")
+
+
+def told(check: Check) -> str:
+    """A check in lines that fit a terminal: what was found, and after an arrow what to do if it is not in order."""
+    width = max(shutil.get_terminal_size((100, 24)).columns, 60)
+
+    def wrapped(text: str, first: str, others: str) -> str:
+        return textwrap.fill(text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False,
+                             break_long_words=False)  # fmt: skip
+
+    lines = [wrapped(f"{check.what}: {check.found}", f"{check.state:<9}", " " * 9)]
+    if check.remedy and check.state != "ok":
+        lines.append(wrapped(check.remedy, " " * 9 + "→ ", " " * 11))
+    return "\n".join(lines)
 
 
 def checks(settings: Settings) -> Iterator[Check]:
@@ -142,7 +156,7 @@ def weights(settings: Settings) -> Iterator[Check]:
 
 def remedy(source: Source, file: Weights) -> str:
     """Where to get a weights file and where to put it."""
-    return f"{source.what}, {source.gigabytes} GB, {source.licence}: {source.where}; put it at {file.path}"
+    return f"get {source.what} ({source.gigabytes} GB, {source.licence}) from {source.where}; put it at {file.path}"
 
 
 def _file(file: Weights) -> tuple[Literal["ok", "missing", "note"], str]:
@@ -172,7 +186,8 @@ def data(settings: Settings) -> Iterator[Check]:
             try:
                 yield Check("ok", f"{name} {file.split} list", str(sources.annotation(registry, file.split)))
             except UserError as error:
-                yield Check("missing", f"{name} {file.split} list", str(error))
+                found, _, remedy = str(error).partition("; ")
+                yield Check("missing", f"{name} {file.split} list", found, remedy)
         folder = sources.media_folder(registry)
         files = sum(1 for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
         asked = corpus.train + corpus.val + corpus.test
@@ -190,4 +205,5 @@ def device(settings: Settings) -> Check:
     names = ", ".join(torch.cuda.get_device_name(number) for number in range(there)) or "none"
     if there >= wanted:
         return Check("ok", "accelerators", f"{names} ({wanted} needed)")
-    return Check("missing", "accelerators", f"{names} of {wanted}", "submit with --profile workflow/profiles/slurm")
+    found = f"{there} here ({names}), {wanted} needed"
+    return Check("missing", "accelerators", found, "submit to a cluster: --profile workflow/profiles/slurm")

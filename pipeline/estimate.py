@@ -18,6 +18,8 @@ DEVICE, PEAK, UTILISATION, MEMORY = "RTX A6000", 154.8e12, 0.35, 48e9
 OVERHEAD = 3e9
 #: Seconds of one core a clip: 8 frames of a 720p clip and its sound (measured), JPEG and FLAC written.
 DECODE_SECONDS = 0.5
+#: Seconds of one core that the look into a fetched file takes, a second of it (measured, 360p; 720p takes twice that).
+VERIFY_SECONDS = 0.05
 #: Bytes of a stored frame (JPEG, quality 95, 224 px) and of a second of sound (FLAC, 16 kHz, mono).
 FRAME_BYTES, SOUND_BYTES = 30e3, 18e3
 #: Share of the registry's videos that a download pauses for and loads at the polite rate.
@@ -57,7 +59,11 @@ def estimate(settings: Settings, target: str) -> None:
         ]
         print("  ".join(text).rstrip())
     if settings.scale == "paper":
-        print(f"{DEVICE}: {PEAK / 1e12:.1f} TFLOP/s bf16 at {UTILISATION:.0%} utilisation; operations are counted")
+        devices = settings.training.devices
+        print(f"\ntime: {total.accelerator / devices:,.0f} h on {devices} × {DEVICE}, one training after the other")
+        print(
+            f"  {PEAK / 1e12:.1f} TFLOP/s bf16 at {UTILISATION:.0%} utilisation; operations are counted, not measured"
+        )
         print(memory(settings))
     _missing(settings)
 
@@ -114,14 +120,18 @@ def _corpora(settings: Settings) -> list[Row]:
     for name, corpus in settings.corpora.items():
         clips = corpus.train + corpus.val + corpus.test
         slots = corpus.train * settings.media.train_slots + corpus.val + corpus.test
-        shards = slots * settings.media.chunks * FRAME_BYTES + clips * min(settings.media.seconds, 10.0) * SOUND_BYTES
         registry = str(corpus.options.get("annotations", name))
+        length = sources.SOURCES[registry].seconds if registry in sources.SOURCES else settings.media.seconds
+        shards = slots * settings.media.chunks * FRAME_BYTES
+        shards += clips * min(settings.media.seconds, length) * SOUND_BYTES
         if corpus.kind == "annotated" and registry in sources.SOURCES:
             entry = sources.SOURCES[registry]
             size = entry.media_gigabytes + sum(file.megabytes for file in entry.files) / 1e3
             hours = (entry.media_gigabytes * 1e9 / POLITE_BYTES + clips * POLITE_PAUSE) / 3600
-            how = "by download" if corpus.options.get("download") else "by hand, data/drop/"
-            listed.append(Row("corpora", f"{name}: {clips} clips, {how}, {hours:.0f} h at the polite rate", size, size))
+            how = f"download, {hours:,.0f} h politely" if corpus.options.get("download") else "by hand, see below"
+            listed.append(
+                Row("corpora", f"{name}: {clips:,} clips, {how}", size, size, clips * length * VERIFY_SECONDS / 3600)
+            )
         listed.append(
             Row(
                 "media",
@@ -140,7 +150,7 @@ def gigabytes(settings: Settings) -> float:
 
 
 def memory(settings: Settings) -> str:
-    """One line on the memory of a rank, with the largest micro-batch that fits the paper's accelerator."""
+    """The memory of a rank, with the largest micro-batch that fits the paper's accelerator."""
     from pipeline import costs
 
     frames, slices = settings.training.frames or settings.media.chunks, settings.audio.slices
@@ -149,11 +159,13 @@ def memory(settings: Settings) -> str:
     one = counted.activations(1, frames, slices)
     needed = counted.weights() + clips * one + OVERHEAD
     fits = int((MEMORY - OVERHEAD - counted.weights()) // one)
-    return (
-        f"memory a rank: {needed / 1e9:.1f} GB = {counted.weights() / 1e9:.1f} weights, gradients and moments "
-        f"({counted.trained_parameters / 1e6:.1f} M of {counted.parameters / 1e6:.1f} M trained) + "
-        f"{clips} × {one / 1e9:.1f} a clip of the micro-batch + {OVERHEAD / 1e9:.0f} overhead; "
-        f"{MEMORY / 1e9:.0f} GB hold micro-batches up to {fits}"
+    return "\n".join(
+        (
+            f"memory a rank: {needed / 1e9:.1f} GB with {clips} clips a micro-batch; {MEMORY / 1e9:.0f} GB hold {fits}",
+            f"  {counted.weights() / 1e9:.1f} weights, gradients and moments "
+            f"({counted.trained_parameters / 1e6:.1f} M of {counted.parameters / 1e6:.1f} M parameters trained)",
+            f"  {clips} × {one / 1e9:.1f} activations of a clip, {OVERHEAD / 1e9:.0f} overhead",
+        )
     )
 
 
@@ -186,6 +198,6 @@ def _missing(settings: Settings) -> None:
     from pipeline import doctor
 
     absent = [check for check in doctor.checks(settings) if check.state == "missing"]
-    print(f"missing on this machine: {len(absent) or 'nothing'}")
+    print(f"\nmissing on this machine: {len(absent) or 'nothing'}")
     for check in absent:
-        print(f"  {check.what}: {check.found}{f' → {check.remedy}' if check.remedy else ''}")
+        print(doctor.told(check))

@@ -55,10 +55,22 @@ def manifest(settings: Settings, corpus: str) -> Path:
     return corpus_dir(settings, corpus) / "manifest.parquet"
 
 
+def coverage(settings: Settings, corpus: str) -> Path:
+    """Usable clips of a corpus by split, and the galleries that they make."""
+    return corpus_dir(settings, corpus) / "coverage.json"
+
+
+def decode_digest(settings: Settings, corpus: str) -> str:
+    """Digest of all settings that a corpus's decoded frames and waveforms depend on: each of its shards carries it."""
+    media = settings.media.model_dump(exclude={"time_limit", "workers", "coverage"})
+    return digest([media, settings.geometry(corpus), settings.seed])
+
+
 def tower_digest(settings: Settings, modality: str) -> str:
     """Name of a tower with the digest of all that its outputs depend on (but the data)."""
     tower = settings.vision if modality == "vision" else settings.audio
-    return f"{modality}-{tower.name}-{digest([tower.model_dump(), settings.media.model_dump(), settings.seed], 8)}"
+    media = settings.media.model_dump(exclude_defaults=True)  # a setting that is added later renames nothing
+    return f"{modality}-{tower.name}-{digest([tower.model_dump(), media, settings.seed], 8)}"
 
 
 def tower_weights(settings: Settings, modality: str) -> Path:

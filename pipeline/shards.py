@@ -2,7 +2,8 @@
 
 `raw` (`.safetensors`): uint8 frames [n, chunks, slots, H, W, 3] and int16 waveforms [n, T], read without copying the
 rest. `archive` (`.tar`): an uncompressed tar of JPEG (quality 95) and FLAC members, its first member an index of
-offsets; any tar program opens it. Both carry the clips' ids and the digest of the decode settings.
+offsets; any tar program opens it. Both carry the clips' ids and the digest of the decode settings. An archive stores
+each sound at its own length, `raw` fills it with zeros to one length; both know the length and read parts of a sound.
 """
 
 from __future__ import annotations
@@ -38,19 +39,23 @@ class Writer:
         self._archive = path.suffix == ".tar"
         self._payload: BinaryIO | None = tempfile.TemporaryFile() if self._archive else None  # noqa: SIM115
         self._sizes: list[list[int]] = []
+        self._lengths: list[int] = []
         self._shape: tuple[int, ...] = ()
 
     def add(self, clip_id: str, frames: np.ndarray, wave: np.ndarray) -> int:
-        """Append frames uint8 [chunks, slots, H, W, 3] and a waveform int16 [T]; the row is returned."""
+        """Append frames uint8 [chunks, slots, H, W, 3] and a waveform int16 [t], of which `samples` are kept.
+
+        The row is returned.
+        """
         if self._shape and frames.shape != self._shape:
             raise ValueError(f"{clip_id}: frames {frames.shape}, the shard has {self._shape}")
-        if len(wave) != self.samples:
-            raise ValueError(f"{clip_id}: {len(wave)} samples, the shard has {self.samples}")
+        wave = wave[: self.samples]
         self._shape = frames.shape
+        self._lengths.append(len(wave))
         self.ids.append(clip_id)
         if self._payload is None:
             self._frames.append(frames)
-            self._audio.append(wave)
+            self._audio.append(np.pad(wave, (0, self.samples - len(wave))))
         else:
             members = [_jpeg(frame) for frame in frames.reshape(-1, *frames.shape[2:])] + [_flac(wave, self.rate)]
             self._sizes.append([len(member) for member in members])
@@ -59,7 +64,8 @@ class Writer:
 
     def close(self) -> None:
         """Write the shard; a shard without a clip has zero rows."""
-        index: dict[str, Any] = {"ids": self.ids, "digest": self.digest, "rate": self.rate, "samples": self.samples}
+        index: dict[str, Any] = {"ids": self.ids, "digest": self.digest, "rate": self.rate}
+        index |= {"samples": self.samples, "lengths": self._lengths}
         if self._payload is None:
             from safetensors.numpy import save_file  # numpy's: decoding never waits for torch
 
@@ -91,7 +97,7 @@ class Writer:
 
 
 class Shard:
-    """Random access to a shard: `.ids`, `.digest`, `.frames(rows)`, `.audio(rows)`."""
+    """Random access to a shard: `.ids`, `.digest`, `.frames(rows)`, `.audio(rows)`, `.wave(row, start, stop)`."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -124,17 +130,34 @@ class Shard:
         return torch.from_numpy(frames)
 
     def audio(self, rows: Sequence[int] | None = None) -> Tensor:
-        """Waveforms int16 [rows, T] of some rows (default: all)."""
+        """Waveforms int16 [rows, T] of some rows (default: all), filled with zeros to the shard's one length."""
         import torch
 
         rows = list(range(len(self))) if rows is None else [int(row) for row in rows]
         if self.path.suffix != ".tar":
             return self._read("audio", rows)
-        waves = np.empty((len(rows), self._index["samples"]), np.int16)
+        waves = np.zeros((len(rows), self._index["samples"]), np.int16)
         for place, row in enumerate(rows):
             (member,) = self._members(row, slice(-1, None))
-            waves[place] = _unflac(member)
+            waves[place, : self.samples(row)] = _unflac(member)
         return torch.from_numpy(waves)
+
+    def samples(self, row: int) -> int:
+        """Length of a clip's sound; 0: it has none."""
+        return int(self._index["lengths"][row])
+
+    def wave(self, row: int, start: int = 0, stop: int | None = None) -> Tensor:
+        """A clip's sound int16 [t], or a part of it; no other part is decoded."""
+        import torch
+        from safetensors import safe_open
+
+        stop = self.samples(row) if stop is None else stop
+        if start >= stop:
+            return torch.zeros(0, dtype=torch.int16)
+        if self.path.suffix != ".tar":
+            with safe_open(self.path, framework="pt") as stream:
+                return stream.get_slice("audio")[row, start:stop]
+        return torch.from_numpy(_unflac(self._members(row, slice(-1, None))[0], start, stop))
 
     def _read(self, name: str, rows: list[int]) -> Tensor:
         import torch
@@ -203,7 +226,7 @@ def _flac(wave: np.ndarray, rate: int) -> bytes:
     return stream.getvalue()
 
 
-def _unflac(content: memoryview) -> np.ndarray:
+def _unflac(content: memoryview, start: int = 0, stop: int | None = None) -> np.ndarray:
     import soundfile
 
-    return soundfile.read(io.BytesIO(content), dtype="int16")[0]
+    return soundfile.read(io.BytesIO(content), start=start, stop=stop, dtype="int16")[0]

@@ -20,9 +20,9 @@ import numpy as np
 from pipeline.bench.compare import record
 from pipeline.ffmpeg_process import binary
 from pipeline.files import sha256, write_json
-from pipeline.media.audio import read_waves
 from pipeline.media.frames import pick
 from pipeline.media.video import read_frames
+from pipeline.media.waves import read_waves
 from pipeline.media.workers import Workers
 from pipeline.shards import Shard, Writer
 

@@ -26,6 +26,7 @@ from pipeline.corpora import own, sources, verify, vggsound_test
 from pipeline.corpora.annotations import Item
 from pipeline.corpora.clip import read_plan
 from pipeline.corpora.download import Outcome, Politeness, download
+from pipeline.corpora.journal import Journal
 from pipeline.errors import UserError
 from pipeline.files import atomic, sha256
 from pipeline.settings import Corpus, Settings
@@ -73,7 +74,8 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
 
     A file is taken from the plan (own data), else from the drop folder, else by download if `options.download` is on.
     Outcomes of downloads are kept in `state/`, so that an interrupted shard continues and the gone are not asked again.
-    Each file is compared with its sha256 where one is given, and decoded once, so that a damaged one is a row.
+    Each file is compared with its sha256 where one is given, a download with that of its first fetch, and decoded once,
+    so that a damaged one is a row.
     """
     table = read_plan(paths.plan(settings, corpus))
     table = table[table["shard"] == shard]
@@ -100,35 +102,16 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
         name, recipe = str(clip["clip_id"]), json.loads(clip["recipe"])
         target = folder / f"{name}.mp4"
         given = Path(recipe["file"]) if recipe["file"] else dropped.get(name)
+        first = given is None and not target.is_file()
         outcome = _bring(name, recipe, target, given, online, journal, politeness)
-        expected = recipe["sha256"] or (sums.get(given.name, "") if given else "")
-        outcome, digest = _checked(outcome, target, expected, settings.media.time_limit)
+        known = sums.get(given.name, "") if given else "" if first else journal.sums.get(name, "")
+        called = given.name if given else target.name
+        outcome, digest = _checked(outcome, target, called, recipe["sha256"] or known, settings.media.time_limit)
+        if digest and given is None and not known:
+            journal.keep(name, digest)
         rows.append({"clip_id": name, "sha256": digest, "status": outcome.status, "reason": outcome.reason})
     with atomic(paths.rendered(settings, corpus, shard)) as temporary:
         pandas.DataFrame(rows).to_parquet(temporary, index=False)
-
-
-class Journal:
-    """Downloads' final outcomes of a shard, one JSON line each; a torn last line is ignored."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.known: dict[str, Outcome] = {}
-        for line in path.read_text().splitlines() if path.is_file() else []:
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            self.known[row["clip_id"]] = Outcome(row["status"], row["reason"])
-
-    def add(self, name: str, outcome: Outcome) -> None:
-        """Keep an outcome that another try would not change."""
-        if outcome.passing:
-            return
-        self.known[name] = outcome
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as stream:
-            stream.write(json.dumps({"clip_id": name, "status": outcome.status, "reason": outcome.reason}) + "\n")
 
 
 def _bring(
@@ -155,14 +138,14 @@ def _bring(
     return outcome
 
 
-def _checked(outcome: Outcome, target: Path, expected: str, seconds: float) -> tuple[Outcome, str]:
-    """The outcome after a look into the file, and the file's sha256."""
+def _checked(outcome: Outcome, target: Path, called: str, expected: str, seconds: float) -> tuple[Outcome, str]:
+    """The outcome after a look into the file, and the file's sha256; `called`: its name where it came from."""
     if outcome.status != "ok":
         return outcome, ""
     digest = sha256(target)
     if expected and digest != expected:
-        return Outcome("decode_error", f"sha256 is {digest}, its source says {expected}"), ""
-    reason = verify.damage(target, seconds)
+        return Outcome("decode_error", f"sha256 is {digest}, its source or first fetch says {expected}"), ""
+    reason = verify.damage(target, seconds, called)
     return (Outcome("decode_error", reason), "") if reason else (outcome, digest)
 
 

@@ -1,23 +1,34 @@
-"""Stage `merge`: plan, rendering and decoding of all shards become the manifest; too little coverage is an error."""
+"""Stage `merge`: plan, rendering and decoding of all shards become the manifest; too little coverage is an error.
+
+Beside it the coverage record, by split: clips planned and usable, the floor, and the two galleries that a retrieval
+test can have, "all items" (clips without sound stay by their picture) and "items with audio" (as GRAM's loader keeps).
+"""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pandas
 
 from pipeline import manifest, paths
 from pipeline.corpora.clip import read_plan
 from pipeline.errors import UserError
+from pipeline.files import write_json
 from pipeline.settings import Settings
+from pipeline.shards import Shard
 
 
 def merge(settings: Settings, corpus: str) -> None:
-    """Write the corpus's manifest; a UserError names the split and reasons if fewer clips than
-    `media.coverage` of a split can be used."""
+    """Write the corpus's manifest and coverage record.
+
+    A UserError names corpus, split, coverage, floor and reasons if too few clips of a split can be used, and a shard
+    that was decoded under other settings.
+    """
     table = read_plan(paths.plan(settings, corpus))
     outcome: dict[str, dict[str, object]] = {}
     for shard in paths.shards(settings, corpus):
+        _same_settings(settings, corpus, shard)
         for stage, file in (
             ("render", paths.rendered(settings, corpus, shard)),
             ("decode", paths.decoded(settings, corpus, shard)),
@@ -49,19 +60,47 @@ def merge(settings: Settings, corpus: str) -> None:
             }
         )
     made = manifest.frame(rows)
-    _coverage(made, corpus, settings.media.coverage)
+    record = coverage(made)
+    least = settings.coverage(corpus)
+    _enough(record, corpus, least, "media" if settings.corpus(corpus).coverage is None else f"corpora.{corpus}")
+    write_json(paths.coverage(settings, corpus), {"corpus": corpus, "floor": least, "splits": record})
     manifest.write(paths.manifest(settings, corpus), made)
 
 
-def _coverage(table: pandas.DataFrame, corpus: str, least: float) -> None:
+def coverage(table: pandas.DataFrame) -> dict[str, Any]:
+    """Of each split of a manifest: clips planned and usable, their share, both galleries, the missing by status."""
+    found = {}
     for split, part in table.groupby("split", sort=False):
         lost = part[~part["status"].isin(manifest.USABLE)]
-        if 1 - len(lost) / len(part) < least:
-            reasons = "; ".join(
-                f"{status} × {len(rows)} (first {rows.clip_id.iloc[0]}: {rows.reason.iloc[0]})"
+        usable = len(part) - len(lost)
+        found[str(split)] = {
+            "planned": len(part),
+            "usable": usable,
+            "coverage": usable / len(part),
+            "galleries": {"all items": usable, "items with audio": int((part["status"] == "ok").sum())},
+            "missing": {
+                str(status): {"clips": len(rows), "first": rows.clip_id.iloc[0], "reason": rows.reason.iloc[0]}
                 for status, rows in lost.groupby("status")
+            },
+        }
+    return found
+
+
+def _enough(record: dict[str, Any], corpus: str, least: float, where: str) -> None:
+    for split, found in record.items():
+        if found["coverage"] < least:
+            reasons = "; ".join(
+                f"{status} × {lost['clips']} (first {lost['first']}: {lost['reason']})"
+                for status, lost in found["missing"].items()
             )
             raise UserError(
-                f"corpus {corpus}, split {split}: {len(part) - len(lost)} of {len(part)} clips are usable, "
-                f"media.coverage asks for {least:g}: {reasons}; mend the clips or lower it in params/"
+                f"corpus {corpus}, split {split}: {found['usable']} of {found['planned']} clips are usable, coverage "
+                f"{found['coverage']:.3f}, floor {least:g} ({where}.coverage): {reasons}; "
+                "mend the clips or lower the floor in params/"
             )
+
+
+def _same_settings(settings: Settings, corpus: str, shard: str) -> None:
+    path = paths.shard(settings, corpus, shard)
+    if Shard(path).digest != paths.decode_digest(settings, corpus):
+        raise UserError(f"{path}: decoded under other settings of media, geometry or seed; delete it and decode again")

@@ -47,6 +47,8 @@ class Corpus:
     licence: str
     media_gigabytes: float
     downloadable: bool
+    seconds: float
+    """Length of a clip, about."""
 
     def file(self, split: str) -> File:
         """The file that describes `split`."""
@@ -91,6 +93,7 @@ SOURCES = {
         licence="captions: MSR-VTT terms, research; videos: their owners'",
         media_gigabytes=6.0,
         downloadable=False,
+        seconds=15.0,
     ),
     "didemo": Corpus(
         files=(
@@ -118,6 +121,7 @@ SOURCES = {
         licence="annotations BSD-2; videos Creative Commons, each its own (LocalizingMoments lists them)",
         media_gigabytes=120.0,
         downloadable=False,
+        seconds=30.0,
     ),
     "activitynet": Corpus(
         files=(
@@ -150,6 +154,7 @@ SOURCES = {
         licence="captions: ActivityNet Captions terms, research; videos: their owners'",
         media_gigabytes=300.0,
         downloadable=True,
+        seconds=120.0,
     ),
     "vast150k": Corpus(
         files=(
@@ -176,6 +181,7 @@ SOURCES = {
         licence="annotations MIT; videos: their owners'",
         media_gigabytes=450.0,
         downloadable=True,
+        seconds=15.0,
     ),
     "vggsound": Corpus(
         files=(
@@ -205,6 +211,7 @@ SOURCES = {
         licence="labels CC BY 4.0; videos: their owners'",
         media_gigabytes=330.0,
         downloadable=True,
+        seconds=10.0,
     ),
 }
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline import files, manifest, paths
+from pipeline.clips import slices
 from pipeline.errors import UserError
 from pipeline.features import clips
 from pipeline.models import checkpoint, released
-from pipeline.settings import Settings
+from pipeline.settings import AudioTower, Settings
 
 MODALITIES = ("vision", "audio")
 
@@ -66,9 +67,10 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
                     else settings.audio.batch
                 )
                 starts = tqdm(range(0, len(rows), step), f"{modality} {corpus} {split} {number}", mininterval=2.0)
-                seconds = table["duration"].iloc[places].tolist()
+                heard = ["audio" in table["modalities"][place] for place in places]
                 found = [
-                    _encode(tower, shard, rows[start : start + step], seconds[start : start + step]) for start in starts
+                    _encode(tower, shard, rows[start : start + step], heard[start : start + step], settings.audio)
+                    for start in starts
                 ]
                 files.save_tensors(part, {"features": torch.cat(found)})
             for place, block in zip(places, files.load_tensors(part)["features"], strict=True):
@@ -84,11 +86,12 @@ def _encode(
     tower: released.FrozenVision | released.FrozenAudio,
     shard: clips.Shard,
     rows: list[int],
-    seconds: list[float],
+    heard: list[bool],
+    entry: AudioTower,
 ) -> Tensor:
-    if isinstance(tower, released.FrozenAudio):
-        # A shard pads all sounds to one length, and silence would shift the middle slice.
-        waves = zip(shard.audio(rows), seconds, strict=True)
-        return tower.encode([wave[: round(length * shard.rate)] for wave, length in waves])
-    frames = shard.frames(rows)
-    return tower.encode(frames.flatten(0, 2)).view(*frames.shape[:3], -1)
+    """Features of some clips of a shard; audio features of a clip without sound are zeros."""
+    if isinstance(tower, released.FrozenVision):
+        frames = shard.frames(rows)
+        return tower.encode(frames.flatten(0, 2)).view(*frames.shape[:3], -1)
+    mel = [slices(shard, row if sounds else None, entry) for row, sounds in zip(rows, heard, strict=True)]
+    return tower.encode(torch.stack(mel)) * torch.tensor(heard)[:, None, None]

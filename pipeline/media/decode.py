@@ -14,11 +14,10 @@ import pandas
 from tqdm import tqdm
 
 from pipeline import paths
-from pipeline.digests import digest
 from pipeline.errors import UserError
 from pipeline.files import atomic
-from pipeline.media.audio import NoAudio, read_waves
 from pipeline.media.video import read_frames
+from pipeline.media.waves import NoAudio, read_waves
 from pipeline.media.workers import Failure, Workers
 from pipeline.settings import Settings
 from pipeline.shards import Writer
@@ -26,7 +25,7 @@ from pipeline.shards import Writer
 BATCH = 32
 """Clips an ffmpeg process."""
 SHORTER = 0.1
-"""Seconds by which a sound may be shorter than its clip."""
+"""Seconds by which a sound may be shorter than its clip's plan."""
 
 
 def decode(settings: Settings, corpus: str, shard: str, reader: Any = read_frames) -> None:
@@ -37,7 +36,8 @@ def decode(settings: Settings, corpus: str, shard: str, reader: Any = read_frame
     media = settings.media
     table = _clips(settings, corpus, shard)
     samples = round(media.seconds * media.sample_rate)
-    writer = Writer(paths.shard(settings, corpus, shard), decode_digest(settings), media.sample_rate, samples)
+    name = paths.decode_digest(settings, corpus)
+    writer = Writer(paths.shard(settings, corpus, shard), name, media.sample_rate, samples)
     outcome: list[dict[str, Any]] = []
     with (
         Workers(reader, media.workers, media.time_limit) as workers,
@@ -50,11 +50,6 @@ def decode(settings: Settings, corpus: str, shard: str, reader: Any = read_frame
     writer.close()
     with atomic(paths.decoded(settings, corpus, shard)) as temporary:
         pandas.DataFrame(outcome).to_parquet(temporary, index=False)
-
-
-def decode_digest(settings: Settings) -> str:
-    """Digest of all settings that decoded frames and waveforms depend on."""
-    return digest([settings.media.model_dump(exclude={"time_limit", "workers", "coverage"}), settings.seed])
 
 
 def _clips(settings: Settings, corpus: str, shard: str) -> list[dict[str, Any]]:
@@ -100,6 +95,7 @@ def _batch(
                     settings.seed,
                     int(c["index"]),
                     _expected(settings, c),
+                    settings.geometry(corpus),
                 ),
             )
             for name, c in usable.items()
@@ -113,13 +109,14 @@ def _batch(
         else:
             readable.append(name)
     files: list[Path] = [usable[name]["path"] for name in readable]
-    waves = dict(zip(readable, read_waves(files, media.sample_rate, media.time_limit), strict=True))
+    heard = read_waves(files, media.sample_rate, media.time_limit, media.channels, media.seconds)
+    waves = dict(zip(readable, heard, strict=True))
     rows = []
     for clip in batch:
         row, duration = -1, float(clip["duration"])
         if clip["clip_id"] in waves:
             pixels, duration = frames[clip["clip_id"]]
-            wave = _checked(clip, waves[clip["clip_id"]], duration, media.sample_rate, writer.samples)
+            wave = _checked(clip, waves[clip["clip_id"]], media.sample_rate)
             if wave is not None:
                 row = writer.add(clip["clip_id"], pixels, wave)
         rows.append({key: clip[key] for key in ("clip_id", "status", "reason")} | {"duration": duration, "row": row})
@@ -130,18 +127,21 @@ def _expected(settings: Settings, clip: dict[str, Any]) -> int:
     return round(float(clip["duration"]) * settings.media.frames_per_second)
 
 
-def _checked(
-    clip: dict[str, Any], wave: np.ndarray | Exception, duration: float, rate: int, samples: int
-) -> np.ndarray | None:
-    """The waveform cut or filled with zeros to `samples`; none (and a status) if it cannot be trusted."""
+def _checked(clip: dict[str, Any], wave: np.ndarray | Exception, rate: int) -> np.ndarray | None:
+    """The waveform, empty if there is no sound; none (and a status) if it cannot be trusted.
+
+    A rendered clip's sound is as long as its plan says; of other people's clips the fetch has compared the sound with
+    what its container declares.
+    """
     if isinstance(wave, NoAudio):
         clip["status"], clip["reason"] = "no_audio", str(wave)
-        return np.zeros(samples, dtype=np.int16)
+        return np.zeros(0, dtype=np.int16)
     if isinstance(wave, Exception):
         clip["status"], clip["reason"] = "decode_error", f"sound: {wave}"
         return None
-    if len(wave) < (duration - SHORTER) * rate:
+    planned = float(clip["duration"])
+    if len(wave) < (planned - SHORTER) * rate:
         clip["status"] = "decode_error"
-        clip["reason"] = f"sound of {len(wave) / rate:.2f} s in a clip of {duration:.2f} s"
+        clip["reason"] = f"sound of {len(wave) / rate:.2f} s in a clip of {planned:.2f} s"
         return None
-    return np.pad(wave[:samples], (0, max(samples - len(wave), 0)))
+    return wave

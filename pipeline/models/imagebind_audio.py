@@ -3,8 +3,12 @@
 A spectrogram [128 bins, 204 frames] is cut in overlapping 16 × 16 patches with stride 10 (12 × 19 = 228), a class token
 and learnt positions (229) are added, 12 pre-norm layers of width 768 attend over the tokens and over one learnt key and
 value (`add_bias_kv`); the class token's norm and a bias-free projection give 1,024 features, normalised, times 20.
-Names are those of `imagebind_huge.pth` as far as they are known to us: a misfit is named on loading. The weights are
-CC-BY-NC-SA 4.0: research alone.
+Names: all of `NAMES` and of a layer's parts (`attn.in_proj_*`, `attn.out_proj.*`, `attn.bias_k`, `attn.bias_v`,
+`norm_1`, `norm_2`, `mlp.fc1`, `mlp.fc2`) are those of `imagebind_huge.pth` as a conversion to transformers (proposed by
+its community) lists them one by one, with no bias of the patches and of the projection, as here. That list gives no
+shapes: 229 positions, 768, 12 layers and 1,024 are the published sizes; the file itself was not opened here.
+`THEIR_SCALE` is in no list (a buffer of a fixed number): it is left out if it is there. Whatever fits neither is named
+on loading, not ignored. The weights are CC-BY-NC-SA 4.0: research alone.
 """
 
 from __future__ import annotations

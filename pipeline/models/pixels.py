@@ -1,7 +1,10 @@
 """Stored frames to what a CLIP-like tower takes: geometry, then CLIP's mean and standard deviation.
 
 Facts: MSR-VTT is trained with a random crop and flip and evaluated with resize and centre crop, DiDeMo and ActivityNet
-are squashed to a square, both on float tensors without antialiasing; so the geometry is a setting of the corpus.
+are squashed to a square, both on float tensors without antialiasing; so the geometry is a setting of the corpus, and
+decoding stores squares. The random crop is a square of at least 0.8 of the area, which no frame longer than 5:4 holds:
+torchvision then takes the centre, so that training's view of a stored centre differs by the flip alone. (Deviation: of
+videos between 1:1 and 5:4 too.)
 """
 
 from __future__ import annotations
@@ -34,15 +37,9 @@ def prepare(frames: Tensor, size: int, geometry: Geometry = "squash", *, antiali
     return normalise(resized)
 
 
-def random_crop(frames: Tensor, size: int, generator: torch.Generator, least: float = 0.8) -> Tensor:
-    """Training's view: a square of `least`–1 of the area, flipped or not; one draw for a clip's frames [N, H, W, 3]."""
-    pixels = frames.movedim(-1, 1).float() / 255
-    height, width = pixels.shape[-2:]
-    draw = torch.rand(4, generator=generator).tolist()
-    side = min(round((height * width * (least + (1 - least) * draw[0])) ** 0.5), height, width)
-    top, left = int(draw[1] * (height - side + 1)), int(draw[2] * (width - side + 1))
-    view = _resize(pixels[..., top : top + side, left : left + side], size, size, False)
-    return normalise(view.flip(-1) if draw[3] < 0.5 else view)
+def flipped(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Pixels [N, 3, H, W] of a clip, mirrored in one half of the draws; one draw for all frames."""
+    return pixels.flip(-1) if float(torch.rand((), generator=generator)) < 0.5 else pixels
 
 
 def normalise(pixels: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ At paper scale the frozen towers are VAST's own (its checkpoint holds them, fine
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,8 +16,7 @@ from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.files import load_tensors
 from pipeline.models import beats, bert, checkpoint, eva_clip, vast_full, weights
-from pipeline.models.pixels import Geometry, prepare
-from pipeline.models.spectrograms import vast_slices
+from pipeline.models.pixels import prepare
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.models.tokenizer import load as load_tokenizer
 from pipeline.settings import Settings
@@ -96,37 +94,33 @@ def device() -> torch.device:
 
 
 class FrozenVision:
-    """Frames to pooled features."""
+    """Frames, squares as they are stored, to pooled features."""
 
-    def __init__(self, model: eva_clip.EvaClip, geometry: Geometry) -> None:
+    def __init__(self, model: eva_clip.EvaClip) -> None:
         self.model = model.to(device()).requires_grad_(False).eval()
-        self.geometry = geometry
         self.width = model.width
 
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Tensor:
         """[CLS] [N, width] bf16 of uint8 frames [N, H, W, 3]."""
-        pixels = prepare(batch.to(device()), self.model.config.image, self.geometry)
+        pixels = prepare(batch.to(device()), self.model.config.image)
         with torch.autocast(device().type, torch.bfloat16):
             return self.model(pixels)[:, 0].bfloat16().cpu()
 
 
 class FrozenAudio:
-    """Waveforms to pooled features."""
+    """Log-mel slices to pooled features."""
 
-    def __init__(self, model: beats.Beats, slices: int, bins: int) -> None:
+    def __init__(self, model: beats.Beats) -> None:
         self.model = model.to(device()).requires_grad_(False).eval()
-        self.slices, self.bins = slices, bins
         self.width = model.width
 
     @torch.inference_mode()
-    def encode(self, batch: Sequence[Tensor]) -> Tensor:
-        """Mean over tokens and slices [N, 1, width] bf16 of N waveforms int16 [samples]; silence is zeros."""
-        mel = torch.stack([vast_slices(wave, self.slices, bins=self.bins) for wave in batch]).to(device())
+    def encode(self, batch: Tensor) -> Tensor:
+        """Mean over tokens and slices [N, 1, width] bf16 of slices [N, slices, 1024, bins]."""
         with torch.autocast(device().type, torch.bfloat16):
-            pooled = self.model(mel.flatten(0, 1)).float().mean(1).unflatten(0, (len(batch), -1)).mean(1, keepdim=True)
-        heard = torch.tensor([bool(wave.any()) for wave in batch], device=device())[:, None, None]
-        return (pooled * heard).bfloat16().cpu()
+            pooled = self.model(batch.flatten(0, 1).to(device())).float().mean(1)
+        return pooled.unflatten(0, batch.shape[:2]).mean(1, keepdim=True).bfloat16().cpu()
 
 
 def tower(settings: Settings, modality: str) -> FrozenVision | FrozenAudio:
@@ -138,7 +132,7 @@ def tower(settings: Settings, modality: str) -> FrozenVision | FrozenAudio:
     if modality == "vision":
         vision = eva_clip.EvaClip(sizes.vision)
         checkpoint.assign(vision, load_tensors(path), str(path))
-        return FrozenVision(vision, settings.vision.geometry)
+        return FrozenVision(vision)
     audio = beats.Beats(sizes.audio, settings.audio.bins)
     checkpoint.assign(audio, load_tensors(path), str(path))
-    return FrozenAudio(audio, settings.audio.slices, settings.audio.bins)
+    return FrozenAudio(audio)

@@ -1,4 +1,4 @@
-"""Waveforms to what the audio towers take, exact to the published constants (facts/methods §1.6, §3).
+"""Waveforms to what the audio towers take, exact to the published constants (facts/methods §1.6, §2.6, §3).
 
 | | bins | window, hop | shape | scale |
 |---|---|---|---|---|
@@ -8,6 +8,8 @@
 | LanguageBind | 112 | the same | 3 clips of 1,036 frames as channels | its config's mean and deviation, after padding |
 
 VAST pads by `max(target · n − length, target − length mod target)`: a whole empty slice if the length fits exactly.
+Its slices cover the *whole* sound, however long; it hears one slice of each of `n` equal groups of them (`heard`).
+Channels: GRAM mixes them, VAST, PMRL and ImageBind take the first; that is a setting of decoding (`media.channels`).
 """
 
 from __future__ import annotations
@@ -18,46 +20,85 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Tower = Literal["vast", "beats", "imagebind"]
 RATE = 16_000
+#: Samples of a window and of a hop.
+WINDOW, HOP = RATE * 25 // 1000, RATE * 10 // 1000
+#: mean and deviation; of AudioSet for VAST and BEATs, of ImageBind's own training data
 BEATS_MEAN, BEATS_STD = 15.41663, 6.55582
-SLICE = 1024
 IMAGEBIND_MEAN, IMAGEBIND_STD = -4.268, 9.138
+#: Frames of one of VAST's slices (10.24 s).
+SLICE = 1024
 IMAGEBIND_SECONDS, IMAGEBIND_CLIPS, IMAGEBIND_FRAMES = 2, 3, 204
-#: The kaldi front end needs one window: shorter sounds are padded to it.
-WINDOW = RATE * 25 // 1000
 
 
-def mono(wave: Tensor, channels: Literal["first", "mean"] = "first") -> Tensor:
-    """One channel [samples] of [channels, samples]: VAST takes the first, GRAM the mean."""
-    return wave[0] if channels == "first" else wave.float().mean(0)
+def fbank(wave: Tensor, tower: Tower, groups: int = 1) -> Tensor:
+    """Normalised log-mel features [slices, frames, mel] of a 16 kHz waveform [T], int16 or in −1–1, for a tower.
+
+    `vast`: every slice, at least `groups` of them; `beats`: one slice of all frames; `imagebind`: three clips. Sounds
+    shorter than one window (25 ms) are filled up with zeros. Raises ValueError for another tower or shape.
+    """
+    if wave.ndim != 1:
+        raise ValueError(f"a waveform [T] is needed, not {list(wave.shape)}")
+    if tower == "vast":
+        return torch.stack([vast_slice(wave[start:end]) for start, end in vast_spans(len(wave), groups)])
+    if tower == "beats":
+        return beats_mel(wave)[None]
+    if tower == "imagebind":
+        return imagebind_clips(wave).mT
+    raise ValueError(f"unknown tower '{tower}'; there are vast, beats, imagebind")
 
 
 def beats_mel(wave: Tensor, bins: int = 128) -> Tensor:
-    """Normalised log-mel [frames, bins] of a waveform [samples] in −1–1 (or int16) at 16 kHz."""
-    from torchaudio.compliance.kaldi import fbank
+    """Normalised log-mel [frames, bins] of a waveform [samples]."""
+    from torchaudio.compliance.kaldi import fbank as kaldi
 
     scaled = _unit(wave) * 2**15
-    mel: Tensor = fbank(scaled[None], num_mel_bins=bins, sample_frequency=RATE, frame_length=25, frame_shift=10)
+    mel: Tensor = kaldi(scaled[None], num_mel_bins=bins, sample_frequency=RATE, frame_length=25, frame_shift=10)
     return (mel - BEATS_MEAN) / (2 * BEATS_STD)
 
 
-def vast_slices(wave: Tensor, count: int, generator: torch.Generator | None = None, bins: int = 64) -> Tensor:
-    """VAST's log-mel slices [count, 1024, bins] of a waveform [samples]; a silent or empty track gives zeros.
+def vast_spans(samples: int, groups: int) -> list[tuple[int, int]]:
+    """First and last sample (exclusive) of each slice of a sound of `samples`; an empty slice has an empty span.
 
-    The padded spectrogram's slices are split into `count` groups; evaluation takes the middle of each, training
-    (`generator` given) a random one.
+    Frame i is made of samples 160 i to 160 i + 400 alone, so that a slice's features need no sample but its own.
     """
-    if wave.numel() == 0:
-        return torch.zeros(count, SLICE, bins)
-    mel = beats_mel(wave, bins)
-    padding = max(SLICE * count - len(mel), SLICE - len(mel) % SLICE)
-    slices = F.pad(mel, (0, 0, 0, padding)).view(-1, SLICE, bins)
+    frames = 0 if samples == 0 else 1 + max(samples - WINDOW, 0) // HOP
+    padding = max(SLICE * groups - frames, SLICE - frames % SLICE)
+    spans = []
+    for first in range(0, frames + padding, SLICE):
+        own = min(max(frames - first, 0), SLICE)
+        start = min(first * HOP, samples)
+        spans.append((start, min(start + (own - 1) * HOP + WINDOW, samples) if own else start))
+    return spans
+
+
+def heard(samples: int, count: int, generator: torch.Generator | None = None) -> list[tuple[int, int]]:
+    """Spans of the `count` slices that VAST hears of a sound of `samples`.
+
+    The slices are split into `count` groups; evaluation takes the middle of each, training (`generator` given) a
+    random one.
+    """
+    spans = vast_spans(samples, count)
     chosen = []
-    for group in torch.tensor_split(torch.arange(len(slices)), count):
+    for group in torch.tensor_split(torch.arange(len(spans)), count):
         middle = (len(group) + 1) // 2 - 1
         place = middle if generator is None else int(torch.randint(len(group), (1,), generator=generator))
-        chosen.append(int(group[place]))
-    return slices[chosen]
+        chosen.append(spans[int(group[place])])
+    return chosen
+
+
+def vast_slice(part: Tensor, bins: int = 64) -> Tensor:
+    """A slice's log-mel [1024, bins] of its samples: zeros after the sound's end, and for no sound at all."""
+    if not len(part):
+        return torch.zeros(SLICE, bins)
+    mel = beats_mel(part, bins)
+    return F.pad(mel, (0, 0, 0, SLICE - len(mel)))
+
+
+def vast_slices(wave: Tensor, count: int, generator: torch.Generator | None = None, bins: int = 64) -> Tensor:
+    """The log-mel slices [count, 1024, bins] that VAST hears of a waveform [samples]; see `heard`."""
+    return torch.stack([vast_slice(wave[start:end], bins) for start, end in heard(len(wave), count, generator)])
 
 
 def imagebind_clips(wave: Tensor) -> Tensor:
@@ -96,10 +137,10 @@ def languagebind_channels(wave: Tensor, bins: int, frames: int, mean: float, dev
 
 def _hann_mel(wave: Tensor, bins: int) -> Tensor:
     """Log-mel [frames, bins] of a waveform [samples] less its mean, as ImageBind and LanguageBind take it."""
-    from torchaudio.compliance.kaldi import fbank
+    from torchaudio.compliance.kaldi import fbank as kaldi
 
     wave = _unit(wave - wave.mean()) if len(wave) else torch.zeros(WINDOW)
-    mel: Tensor = fbank(
+    mel: Tensor = kaldi(
         wave[None], htk_compat=True, sample_frequency=RATE, use_energy=False, window_type="hanning",
         num_mel_bins=bins, dither=0.0, frame_length=25, frame_shift=10,
     )  # fmt: skip

@@ -13,5 +13,5 @@ class Tower(Protocol):
     width: int
 
     def encode(self, batch: Tensor) -> Tensor:
-        """Features of a raw batch (uint8 frames, int16 waveforms); shapes are each tower's own."""
+        """Features of a raw batch (uint8 frames, int16 waveforms or log-mel slices); shapes are each tower's own."""
         ...

@@ -23,6 +23,8 @@ class Corpus(Strict):
     test: int = Field(ge=0)
     shards: dict[Split, int]
     options: dict[str, float | int | str | bool] = Field(default={}, description="of its kind of corpus")
+    coverage: float | None = Field(default=None, ge=0, le=1, description="least share of usable clips; none: media's")
+    geometry: Literal["squash", "crop"] | None = Field(default=None, description="of its frames; none: vision's")
 
 
 class Method(Strict):

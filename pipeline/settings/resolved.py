@@ -103,6 +103,15 @@ class Settings(Strict):
         """The corpora and probes that come without captions."""
         return {name: entry for name, entry in (self.corpora | self.probes).items() if self.captioned(name)}
 
+    def coverage(self, corpus: str) -> float:
+        """Least share of a corpus's clips, in each split, that must be usable."""
+        own = self.corpus(corpus).coverage
+        return self.media.coverage if own is None else own
+
+    def geometry(self, corpus: str) -> Literal["squash", "crop"]:
+        """How the frames of a corpus become squares."""
+        return self.corpus(corpus).geometry or self.vision.geometry
+
     def only(self, probe: str) -> Settings:
         """These settings with a probe as their only corpus, the others beside it: what a stage sees that makes it."""
         others = {name: entry for name, entry in (self.corpora | self.probes).items() if name != probe}

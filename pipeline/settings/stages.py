@@ -12,7 +12,7 @@ from pipeline.settings.strict import Strict
 class Media(Strict):
     """How clips are rendered and decoded."""
 
-    seconds: float = Field(gt=0, description="length of a rendered clip")
+    seconds: float = Field(gt=0, description="length of a rendered clip; longest sound that is kept of any")
     frames_per_second: int = Field(gt=0)
     size: int = Field(gt=0, description="height and width of stored frames, pixels")
     chunks: int = Field(gt=0, description="frames a clip that a model sees")
@@ -21,7 +21,8 @@ class Media(Strict):
     time_limit: float = Field(gt=0, description="seconds a clip may take to decode")
     workers: int = Field(gt=0)
     storage: Literal["raw", "archive"] = Field(description="uint8 tensors, or JPEG and FLAC in an indexed tar")
-    coverage: float = Field(ge=0, le=1, description="least share of usable clips a split")
+    coverage: float = Field(ge=0, le=1, description="least share of usable clips a split; a corpus may set its own")
+    channels: Literal["first", "mean"] = Field(default="mean", description="of the sound: VAST's policy or GRAM's")
 
 
 class Weights(Strict):
@@ -37,7 +38,9 @@ class VisionTower(Strict):
     name: Literal["efficientnet-lite0", "eva01-g-14", "tiny"]
     batch: int = Field(gt=0)
     weights: Weights | None = Field(default=None, description="the tower's own file; VAST's checkpoint holds it too")
-    geometry: Literal["squash", "crop"] = Field(default="squash", description="how a frame becomes a square")
+    geometry: Literal["squash", "crop"] = Field(
+        default="squash", description="how a frame becomes a square, where its corpus does not say"
+    )
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="share of residual branches dropped in training")
 
 

@@ -33,6 +33,17 @@ def test_as_the_paper_states() -> None:
     assert trained + 2 * paper.corpora["vast150k"].val == 150_154
 
 
+def test_frames_sound_and_floors_are_settings_of_their_owner() -> None:
+    paper = load("paper", ROOT)
+    geometries = {name: paper.geometry(name) for name in paper.corpora}
+    assert geometries == {"msrvtt": "crop", "didemo": "squash", "activitynet": "squash", "vast150k": "crop"}
+    assert (paper.coverage("msrvtt"), paper.coverage("vast150k"), paper.media.coverage) == (0.99, 0.85, 0.95)
+    channels = {preset: load("paper", ROOT, preset).media.channels for preset in PRESETS}
+    assert channels == dict.fromkeys(PRESETS, "first") | {"gram-shipped": "mean", "gram-released": "mean"}
+    mini = load("mini", ROOT)
+    assert {(mini.geometry(name), mini.coverage(name)) for name in mini.corpora} == {("squash", 0.98)}
+
+
 def test_presets_are_those_promised() -> None:
     assert PRESETS == ["gram-released", "gram-shipped", "unialign", "vast-finetuning", "vggsound"]
 

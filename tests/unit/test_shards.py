@@ -67,8 +67,23 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     writer.add("a", np.zeros((1, 1, 8, 8, 3), np.uint8), np.zeros(800, np.int16))
     with pytest.raises(ValueError, match="b: frames"):
         writer.add("b", np.zeros((2, 1, 8, 8, 3), np.uint8), np.zeros(800, np.int16))
-    with pytest.raises(ValueError, match="b: 700 samples"):
-        writer.add("b", np.zeros((1, 1, 8, 8, 3), np.uint8), np.zeros(700, np.int16))
+
+
+@pytest.mark.parametrize("name", ["s.safetensors", "s.tar"])
+def test_sounds_have_their_own_length(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(0)
+    waves = [rng.integers(-9000, 9000, length).astype(np.int16) for length in (700, 0, 900, 800)]
+    writer = Writer(tmp_path / name, "d", 16000, 800)
+    for row, wave in enumerate(waves):
+        writer.add(f"c{row}", np.zeros((1, 1, 8, 8, 3), np.uint8), wave)
+    writer.close()
+    shard = Shard(tmp_path / name)
+    assert [shard.samples(row) for row in range(4)] == [700, 0, 800, 800]  # the longest is cut
+    for row, wave in enumerate(waves):
+        assert (shard.wave(row).numpy() == wave[:800]).all()
+        filled = np.pad(wave[:800], (0, 800 - len(wave[:800])))
+        assert (shard.audio([row]).numpy()[0] == filled).all()
+    assert (shard.wave(2, 100, 250).numpy() == waves[2][100:250]).all()
 
 
 def test_missing_and_foreign_files(tmp_path: Path) -> None:

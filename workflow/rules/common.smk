@@ -29,6 +29,8 @@ CORPORA = list(SETTINGS.corpora)
 #: Corpora and probes whose captions the initial model writes.
 CAPTIONED = list(SETTINGS.captioned_corpora())
 ENVIRONMENT = "../../envs/pipeline.yaml"
+#: Settings of media that a rendered file depends on.
+RENDERED_BY = {"seconds", "frames_per_second", "size", "sample_rate"}
 #: GPUs a training job asks for.
 GPUS = SETTINGS.training.devices if SCALE == "paper" else 0
 

@@ -51,7 +51,7 @@ rule render:
         code=lambda wildcards: code_of(
             "pipeline.corpora.render.render", wildcards.corpus
         ),
-        settings=digest(SETTINGS.media),
+        settings=digest(SETTINGS.media.model_dump(include=RENDERED_BY)),
     shell:
         stage("render --corpus {wildcards.corpus} --shard {wildcards.shard}")
 
@@ -63,6 +63,7 @@ rule manifest:
         shards_of(paths.decoded),
     output:
         paths.manifest(SETTINGS, "{corpus}"),
+        paths.coverage(SETTINGS, "{corpus}"),
     log:
         log_of("manifest/{corpus}"),
     benchmark:
@@ -71,7 +72,7 @@ rule manifest:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.corpora.merge"),
-        coverage=SETTINGS.media.coverage,
+        coverage=lambda wildcards: SETTINGS.coverage(wildcards.corpus),
     shell:
         stage("manifest --corpus {wildcards.corpus}")
 

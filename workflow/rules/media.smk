@@ -14,6 +14,6 @@ rule decode:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.media.decode"),
-        settings=digest(SETTINGS.media),
+        settings=lambda wildcards: paths.decode_digest(SETTINGS, wildcards.corpus),
     shell:
         stage("decode --corpus {wildcards.corpus} --shard {wildcards.shard}")

@@ -36,7 +36,7 @@ def settings(kind: str = "annotated", **corpora: dict[str, Any]) -> Settings:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(annotated.verify, "damage", lambda path, seconds: "")  # these files are no videos
+    monkeypatch.setattr(annotated.verify, "damage", lambda path, seconds, name: "")  # these files are no videos
     monkeypatch.setitem(annotations.COUNTS, ("msrvtt", "test"), (4,))
     folder = tmp_path / "data" / "drop" / "msrvtt" / "annotations"
     folder.mkdir(parents=True)
@@ -203,6 +203,21 @@ def test_download(site: Site) -> None:
     assert [url[-1] for url in site.asked] == ["c"]  # what may have passed is asked again, and nothing else
 
 
+def test_a_download_that_changed_on_disk_is_found(site: Site) -> None:
+    s = settings(vggsound={"test": 4, "options": {"download": True}})
+    planned(s, "vggsound")
+    assert fetched(s, corpus="vggsound")["a_000030"] == ("ok", "")
+    file = paths.media(s, "vggsound") / "a_000030.mp4"
+    file.write_bytes(b"viDeo")
+    status, reason = fetched(s, corpus="vggsound")["a_000030"]
+    assert status == "decode_error"
+    assert reason.endswith(f"first fetch says {hashlib.sha256(b'video').hexdigest()}")
+    file.unlink()  # as the reader of that line does: it comes again
+    journal = paths.state(s, "fetch", "vggsound", "test-0.jsonl")
+    assert fetched(s, corpus="vggsound")["a_000030"] == ("ok", "")
+    assert [json.loads(line).get("sha256") for line in journal.read_text().splitlines()].count(None) >= 2
+
+
 def test_torn_journal_and_existing_files(site: Site) -> None:
     s = settings(vggsound={"test": 4, "options": {"download": True}})
     planned(s, "vggsound")
@@ -284,7 +299,7 @@ def test_checksums_of_the_source(project: Path) -> None:
     (project / "data/drop/msrvtt/SHA256SUMS").write_text(f"{'0' * 64}  part/video0.mp4\n{good} *video1.mp4\n")
     rows = fetched(s)
     assert [rows[f"video{n}"][0] for n in range(4)] == ["decode_error", "ok", "ok", "ok"]
-    assert rows["video0"][1].endswith(f"its source says {'0' * 64}")
+    assert rows["video0"][1].endswith(f"its source or first fetch says {'0' * 64}")
 
 
 def test_own_checksums(project: Path) -> None:

@@ -13,12 +13,12 @@ def clip(
     path: Path,
     seconds: float = 2.5,
     rate: int = 4,
-    size: int = 32,
+    size: str = "32x32",
     audio: bool = True,
     channels: str = "0.5*sin(2764*t)",
 ) -> Path:
     """A test picture with a tone; `channels` is an expression of `aevalsrc`, one a channel."""
-    video = ffmpeg.input(f"testsrc2=size={size}x{size}:rate={rate}:duration={seconds}", f="lavfi")
+    video = ffmpeg.input(f"testsrc2=size={size}:rate={rate}:duration={seconds}", f="lavfi")
     streams = [video.video]
     if audio:
         streams.append(ffmpeg.input(f"aevalsrc={channels}:s=16000:d={seconds}", f="lavfi").audio)

@@ -93,6 +93,55 @@ def test_frames_are_those_that_were_picked(project: Settings) -> None:
         read_frames(path, "0" * 64, 4, 1, 32, 1, 0, 10)
 
 
+def changed(settings: Settings, **media: object) -> Settings:
+    """Settings with other settings of media."""
+    return settings.model_copy(update={"media": settings.media.model_copy(update=media)})
+
+
+def test_channels_are_a_setting_and_part_of_the_digest(project: Settings) -> None:
+    clips.clip(paths.media(project, "scenes") / "c0.mp4", channels="0.6*sin(2764*t)|0")
+    rendered = paths.rendered(project, "scenes", "test-0")
+    pandas.read_parquet(rendered).assign(sha256="").to_parquet(rendered)
+    found, digests = {}, set()
+    for policy in ("first", "mean"):
+        settings = changed(project, channels=policy)
+        decode(settings, "scenes", "test-0")
+        shard = Shard(paths.shard(settings, "scenes", "test-0"))
+        found[policy] = shard.audio([0]).float()[0, 4000:36000].abs().mean()
+        digests.add(shard.digest)
+        assert shard.digest == paths.decode_digest(settings, "scenes")
+    assert 1.9 < found["first"] / found["mean"] < 2.1
+    assert len(digests) == 2
+
+
+def test_geometry_is_a_setting_of_the_corpus(tmp_path: Path, project: Settings) -> None:
+    path = str(clips.clip(tmp_path / "wide.mp4", size="128x64"))
+    squashed, cropped = (
+        read_frames(path, "", 4, 1, 32, 1, 0, 10, geometry)[0].astype(int) for geometry in ("squash", "crop")
+    )
+    assert squashed.shape == cropped.shape == (4, 1, 32, 32, 3)
+    import decord
+
+    whole = decord.VideoReader(path, width=64, height=32).get_batch([1, 4, 6, 8]).asnumpy().astype(int)
+    assert (cropped[:, 0] == whole[:, :, 16:48]).all()
+    assert np.abs(squashed - cropped).mean() > 5
+    tall = str(clips.clip(tmp_path / "tall.mp4", size="64x150"))
+    assert read_frames(tall, "", 4, 1, 32, 1, 0, 10, "crop")[0].shape == (4, 1, 32, 32, 3)
+    entry = project.corpora["scenes"]
+    other = project.model_copy(update={"corpora": {"scenes": entry.model_copy(update={"geometry": "crop"})}})
+    assert (project.geometry("scenes"), other.geometry("scenes")) == ("squash", "crop")
+    assert paths.decode_digest(project, "scenes") != paths.decode_digest(other, "scenes")
+
+
+def test_an_archive_keeps_whole_sounds(project: Settings) -> None:
+    settings = changed(project, storage="archive", seconds=60.0)
+    decode(settings, "scenes", "test-0")
+    shard = Shard(paths.shard(settings, "scenes", "test-0"))
+    assert shard.ids == ["c0", "c1", "c2"]
+    assert [round(shard.samples(row) / 16000, 1) for row in range(3)] == [2.5, 2.5, 0.0]
+    assert shard.wave(2).shape == (0,)
+
+
 def test_missing_inputs_are_named(project: Settings) -> None:
     with pytest.raises(UserError, match=r"rendered/train-0\.parquet: missing"):
         decode(project, "scenes", "train-0")

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchaudio.compliance.kaldi import fbank
 
-from pipeline.models.pixels import MEAN, STD, prepare, random_crop
-from pipeline.models.spectrograms import SLICE, beats_mel, imagebind_clips, mono, vast_slices
+from pipeline.models.pixels import MEAN, STD, flipped, prepare
+from pipeline.models.spectrograms import SLICE, beats_mel, heard, imagebind_clips, vast_slice, vast_slices
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -66,12 +66,6 @@ def test_imagebind_clips() -> None:
     assert imagebind_clips(torch.zeros(0)).isfinite().all()
 
 
-def test_channels() -> None:
-    both = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    assert mono(both, "first").tolist() == [1, 2]
-    assert mono(both, "mean").tolist() == [2, 3]
-
-
 def test_geometry() -> None:
     frames = torch.randint(0, 256, (2, 30, 60, 3), dtype=torch.uint8, generator=GENERATOR)
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
@@ -79,15 +73,42 @@ def test_geometry() -> None:
     torch.testing.assert_close(prepare(frames, 30, "crop"), plain[..., 15:45])
     assert prepare(frames, 20).shape == (2, 3, 20, 20)
     torch.testing.assert_close(prepare(frames[..., :30, :], 30), plain[..., :30])
-    views = [random_crop(frames, 16, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
-    torch.testing.assert_close(views[0], views[1])
-    assert not torch.equal(views[0], views[2])
+    views = [flipped(plain, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    flips = [not torch.equal(view, plain) for view in views]
+    assert 3 < sum(flips) < 17
+    assert all(torch.equal(view.flip(-1), plain) for view, flip in zip(views, flips, strict=True) if flip)
 
 
-def test_the_media_stage_agrees() -> None:
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (480, 270), (360, 640), (100, 126)])
+def test_the_released_random_crop_is_the_centre_of_long_frames(height: int, width: int) -> None:
+    from torchvision.transforms import RandomResizedCrop
+
+    frame, side = torch.empty(3, height, width), min(height, width)
+    for _ in range(20):
+        crop = RandomResizedCrop.get_params(frame, scale=[0.8, 1.0], ratio=[1.0, 1.0])
+        assert crop == ((height - side) // 2, (width - side) // 2, side, side)
+
+
+@pytest.mark.parametrize(("seconds", "count", "middles"), [(10, 1, [0]), (31, 1, [1]), (125, 1, [6]), (125, 2, [3, 9])])
+def test_long_sounds_are_heard_in_the_middle(seconds: int, count: int, middles: list[int]) -> None:
+    """The slices that are read are those of the whole spectrogram: 10.24 s from the middle of each group."""
+    sound = 0.1 * torch.randn(seconds * 16000, generator=GENERATOR)
+    spans = heard(len(sound), count)
+    assert [start for start, _ in spans] == [middle * 163_840 for middle in middles]
+    assert all(end - start <= 164_080 for start, end in spans)
+    mel = reference(sound, 64)
+    for (start, end), middle in zip(spans, middles, strict=True):
+        whole = mel[middle * SLICE : (middle + 1) * SLICE]
+        torch.testing.assert_close(vast_slice(sound[start:end])[: len(whole)], whole)
+
+
+def test_the_public_name_is_the_same_function() -> None:
     from pipeline.media import audio
 
     sound = wave(1500)
-    torch.testing.assert_close(audio.fbank(sound, "vast", 2), vast_slices(sound, 2))
+    every = audio.fbank(sound, "vast", 2)
+    mel = F.pad(reference(sound, 64), (0, 0, 0, 2 * SLICE - 1500))
+    torch.testing.assert_close(every, mel.view(2, SLICE, 64))
+    torch.testing.assert_close(every, vast_slices(sound, 2))
     torch.testing.assert_close(audio.fbank(sound, "beats")[0], beats_mel(sound))
     torch.testing.assert_close(audio.fbank(sound, "imagebind").mT, imagebind_clips(sound))
