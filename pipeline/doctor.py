@@ -187,7 +187,7 @@ def data(settings: Settings) -> Iterator[Check]:
                 yield Check("ok", f"{name} {file.split} list", str(sources.annotation(registry, file.split)))
             except UserError as error:
                 found, _, remedy = str(error).partition("; ")
-                yield Check("missing", f"{name} {file.split} list", found, remedy)
+                yield Check("missing", f"{name} {file.split} list", found.removesuffix(": missing"), remedy)
         folder = sources.media_folder(registry)
         files = sum(1 for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
         asked = corpus.train + corpus.val + corpus.test

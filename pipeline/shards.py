@@ -138,8 +138,9 @@ class Shard:
             return self._read("audio", rows)
         waves = np.zeros((len(rows), self._index["samples"]), np.int16)
         for place, row in enumerate(rows):
-            (member,) = self._members(row, slice(-1, None))
-            waves[place, : self.samples(row)] = _unflac(member)
+            if self.samples(row):  # a FLAC file of no sound cannot be opened
+                (member,) = self._members(row, slice(-1, None))
+                waves[place, : self.samples(row)] = _unflac(member)
         return torch.from_numpy(waves)
 
     def samples(self, row: int) -> int:
