@@ -63,7 +63,11 @@ def test_every_tracked_artefact_of_table1_lies_in_exactly_one_out(scale: str) ->
     settings = load(scale)
     artefacts = []
     for corpus in settings.corpora:
-        artefacts += [paths.manifest(settings, corpus), paths.coverage(settings, corpus), paths.pooled(settings, corpus)]
+        artefacts += [
+            paths.manifest(settings, corpus),
+            paths.coverage(settings, corpus),
+            paths.pooled(settings, corpus),
+        ]
         artefacts += [paths.matching(settings, corpus), paths.captions(settings, corpus)]
         artefacts += [paths.features(settings, modality, corpus) for modality in ("vision", "audio")]
         for shard in paths.shards(settings, corpus):
