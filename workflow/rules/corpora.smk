@@ -27,6 +27,8 @@ rule plan:
         log_of("plan/{corpus}"),
     benchmark:
         benchmark_of("plan/{corpus}")
+    # Clips first: the audio tower needs those of all corpora, pictures can wait for a free core.
+    priority: 1
     conda:
         ENVIRONMENT
     params:
@@ -45,6 +47,7 @@ rule render:
         log_of("render/{corpus}/{shard}"),
     benchmark:
         benchmark_of("render/{corpus}/{shard}")
+    priority: 1
     conda:
         ENVIRONMENT
     params:
@@ -68,6 +71,7 @@ rule manifest:
         log_of("manifest/{corpus}"),
     benchmark:
         benchmark_of("manifest/{corpus}")
+    priority: 1
     conda:
         ENVIRONMENT
     params:

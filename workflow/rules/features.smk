@@ -26,6 +26,8 @@ rule audio_tower:
         log_of("tower/audio"),
     benchmark:
         benchmark_of("tower/audio")
+    # The longest job before `vast`.
+    priority: 1
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads_beside

@@ -10,6 +10,7 @@ rule decode:
         log_of("decode/{corpus}/{shard}"),
     benchmark:
         benchmark_of("decode/{corpus}/{shard}")
+    priority: 1
     conda:
         ENVIRONMENT
     params:

@@ -44,6 +44,8 @@ rule pool:
         log_of("pool/{initial}"),
     benchmark:
         benchmark_of("pool/{initial}")
+    # All trainings wait for it.
+    priority: 1
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads_beside
