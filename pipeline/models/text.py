@@ -109,9 +109,12 @@ class Bert(nn.Module):
             hidden = rest_of_layer(layer, attended, (key.repeat(q, 1, 1, 1), value.repeat(q, 1, 1, 1)))
         return hidden[:, 0].view(q, g, -1)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Scores [..., size] of word pieces for activations [..., width]."""
-        return functional.linear(self.transform(hidden), self.body.embeddings.word_embeddings.weight, self.bias)
+    def logits(self, hidden: Tensor, pieces: Tensor | None = None) -> Tensor:
+        """Scores [..., size] of word pieces, or [..., P] of some, for activations [..., width]."""
+        weight, bias = self.body.embeddings.word_embeddings.weight, self.bias
+        if pieces is not None:
+            weight, bias = weight[pieces], bias[pieces]
+        return functional.linear(self.transform(hidden), weight, bias)
 
 
 def padding_mask(lengths: Tensor, longest: int) -> Tensor:

@@ -61,9 +61,9 @@ def mask(ids: Tensor, lengths: Tensor, tokenizer: Tokenizer, generator: torch.Ge
     return torch.where(chosen, altered, ids), chosen
 
 
-def captioning(model: Vast, ids: Tensor, altered: Tensor, chosen: Tensor, condition: Tensor) -> Tensor:
-    """Cross-entropy of the pieces [B, L] at the chosen positions alone; 0 if there is none."""
+def captioning(model: Vast, ids: Tensor, altered: Tensor, chosen: Tensor, condition: Tensor, pieces: Tensor) -> Tensor:
+    """Cross-entropy of the pieces [B, L] at the chosen positions, among `pieces` [P] (ascending); 0 if none is chosen."""
     hidden = model.caption(altered, condition)[chosen]
     if not len(hidden):
         return hidden.sum() * 0
-    return functional.cross_entropy(model.bert.logits(hidden).float(), ids[chosen])
+    return functional.cross_entropy(model.bert.logits(hidden, pieces).float(), torch.searchsorted(pieces, ids[chosen]))

@@ -3,7 +3,7 @@
 One corpus a batch, in turns proportional to the corpora's captions: negatives come from the clip's own corpus. The
 other clip of a matching pair is mined by the contrastive similarity among all training clips of the corpus (their
 embeddings are a product of cached features), the other text within the batch; half of either is drawn evenly.
-Deviation: VAST mines both in the batch, all by similarity.
+Deviations: VAST mines both in the batch, all by similarity; captioning scores the pieces of training captions alone.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class Step:
         everything = [split.features(torch.arange(len(split.clips))) for split in splits]
         self.pooled = [models.pool(features) for features in everything]
         self.hits = [split.hits() for split in splits]
+        self.pieces = torch.cat([split.ids.flatten() for split in splits]).unique()
         weights = torch.tensor([len(split.texts) for split in splits], dtype=torch.float)
         steps = settings.vast.optimisation.steps
         turns = torch.multinomial(weights, steps, replacement=True, generator=loop.generator(settings.seed, -1))
@@ -145,7 +146,7 @@ class Step:
             last = slice(max(size - options.captioning_batch, 0), size)
             ids = split.ids[rows[last], : lower.shape[1]]
             altered, chosen = losses.mask(ids, lengths[last], self.tokenizer, draws)
-            found = losses.captioning(model, ids, altered, chosen, condition[last])
+            found = losses.captioning(model, ids, altered, chosen, condition[last], self.pieces)
             total = total + options.captioning_weight * found
             terms["captioning"] = found.detach()
         return total, terms

@@ -70,12 +70,14 @@ def test_captioning_at_masked_positions_equals_the_full_loss(model):
     ids, lengths = pieces.encode(["a red star", "a blue house plays a low flute"], 24)
     altered, chosen = losses.mask(ids, lengths, pieces, loop.generator(1))
     tokens = model.tokens({name: torch.randn(2, *shape) for name, shape in SHAPES.items()}).detach()
-    full = model.bert.logits(model.caption(altered, tokens)).double()
+    known = ids.unique()
+    unknown = torch.ones(pieces.size, dtype=torch.bool).index_fill(0, known, False)
+    full = model.bert.logits(model.caption(altered, tokens)).double().masked_fill(unknown, -torch.inf)
     labels = torch.where(chosen, ids, -100)
     expected = functional.cross_entropy(full.flatten(0, 1), labels.flatten(), ignore_index=-100)
-    found = losses.captioning(model, ids, altered, chosen, tokens)
+    found = losses.captioning(model, ids, altered, chosen, tokens, known)
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
-    assert losses.captioning(model, ids, ids, torch.zeros_like(chosen), tokens).item() == 0
+    assert losses.captioning(model, ids, ids, torch.zeros_like(chosen), tokens, known).item() == 0
 
 
 def test_matching_is_the_mean_of_its_three_kinds(model):
