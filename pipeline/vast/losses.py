@@ -62,7 +62,7 @@ def mask(ids: Tensor, lengths: Tensor, tokenizer: Tokenizer, generator: torch.Ge
 
 
 def captioning(model: Vast, ids: Tensor, altered: Tensor, chosen: Tensor, condition: Tensor, pieces: Tensor) -> Tensor:
-    """Cross-entropy of the pieces [B, L] at the chosen positions, among `pieces` [P] (ascending); 0 if none is chosen."""
+    """Cross-entropy of the pieces [B, L] at the chosen positions, among `pieces` [P], ascending; 0 if none is."""
     hidden = model.caption(altered, condition)[chosen]
     if not len(hidden):
         return hidden.sum() * 0
