@@ -108,7 +108,7 @@ def test_a_training_that_breaks_down_scores_nothing(settings: Settings, monkeypa
 
 
 def test_an_unknown_method_is_named(settings: Settings) -> None:
-    with pytest.raises(UserError, match=r"params/spaces\.yaml has vast-continued"):
+    with pytest.raises(UserError, match=r"no such space in params/spaces\.yaml"):
         module.tune(settings, "clip")
 
 
