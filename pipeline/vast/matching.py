@@ -1,8 +1,8 @@
-"""Matching probabilities of all pairs of a fixed gallery: at most `retrieval.gallery` clips a split, drawn by the seed.
+"""Matching probabilities of all pairs of a fixed gallery: at most `retrieval.gallery` test clips, drawn by the seed.
 
-The file holds, for test, `clips` [G] (rows of the split's clips), `captions` [Q] (rows of the split's captions, one of
-each distinct caption of these clips) and `probability` [Q, G]; the same for validation as `val/…`. Metadata: clip ids
-and the seed. Computed in parts that survive a kill, captions of similar length together, bf16.
+The file holds `clips` [G] (rows of the split's clips), `captions` [Q] (rows of the split's captions, one of each
+distinct caption of these clips) and `probability` [Q, G]. Metadata: clip ids and the seed. Computed in parts that
+survive a kill, captions of similar length together, bf16.
 """
 
 from __future__ import annotations
@@ -32,14 +32,11 @@ def match(settings: Settings, corpus: str) -> None:
     weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")
     key = digest([weights, [paths.tower_digest(settings, m) for m in ("vision", "audio")], settings.retrieval.gallery])
     state = paths.state(settings, "matching", corpus, key)
-    tensors: dict[str, Tensor] = {}
-    ids: dict[str, list[str]] = {}
-    for name, prefix in (("test", ""), ("val", "val/")):
-        split = data.read(settings, corpus, name, tokenizer)
-        clips, captions = gallery(split, settings.retrieval.gallery, settings.seed)
-        found = probabilities(model, split, clips, captions, settings.retrieval.matching_batch, state / name)
-        tensors |= {f"{prefix}clips": clips, f"{prefix}captions": captions, f"{prefix}probability": found}
-        ids[name] = [split.clips[row] for row in clips.tolist()]
+    split = data.read(settings, corpus, "test", tokenizer)
+    clips, captions = gallery(split, settings.retrieval.gallery, settings.seed)
+    found = probabilities(model, split, clips, captions, settings.retrieval.matching_batch, state)
+    ids = [split.clips[row] for row in clips.tolist()]
+    tensors = {"clips": clips, "captions": captions, "probability": found}
     files.save_tensors(paths.matching(settings, corpus), tensors, {"ids": ids, "seed": settings.seed})
     shutil.rmtree(state, ignore_errors=True)
 

@@ -99,16 +99,12 @@ def match(settings: Settings, corpus: str) -> None:
     model = released.stored(settings).to(released.device())
     words = released.tokenizer(settings)
     state = paths.state(settings, "matching", corpus, files.sha256(paths.manifest(settings, corpus))[:12])
-    tensors: dict[str, Tensor] = {}
-    ids: dict[str, list[str]] = {}
-    whole = manifest.read(paths.manifest(settings, corpus))
-    for name, prefix in (("test", ""), ("val", "val/")):
-        split = data.read(settings, corpus, name, words)
-        rows, captions = matching.gallery(split, settings.retrieval.gallery, settings.seed)
-        clips = Clips(settings, {corpus: manifest.usable(whole, name)})
-        found = _pairs(model, split, clips, rows, captions, settings, state / name)
-        tensors |= {f"{prefix}clips": rows, f"{prefix}captions": captions, f"{prefix}probability": found}
-        ids[name] = [split.clips[row] for row in rows.tolist()]
+    split = data.read(settings, corpus, "test", words)
+    rows, captions = matching.gallery(split, settings.retrieval.gallery, settings.seed)
+    clips = Clips(settings, {corpus: manifest.usable(manifest.read(paths.manifest(settings, corpus)), "test")})
+    found = _pairs(model, split, clips, rows, captions, settings, state)
+    ids = [split.clips[row] for row in rows.tolist()]
+    tensors = {"clips": rows, "captions": captions, "probability": found}
     files.save_tensors(paths.matching(settings, corpus), tensors, {"ids": ids, "seed": settings.seed})
     shutil.rmtree(state, ignore_errors=True)
 
