@@ -91,6 +91,15 @@ def rows(settings: Settings, target: str) -> list[Row]:
     return [
         *_corpora(settings),
         Row("vast", "the released checkpoint, read by name", disk=4 * counted.parameters / 1e9),
+        *(
+            Row(
+                "captions",
+                f"{name}: {sum(size)} clips through the towers; decoding is some 3 % of that",
+                accelerator=_hours(sum(size) * counted.clip(frames, slices)),
+            )
+            for name, corpus in settings.captioned_corpora().items()
+            for size in [(corpus.train, corpus.val, corpus.test)]
+        ),
         Row(
             "training",
             f"{sum(seeds.values())} trainings of {how.steps} steps, batch {how.batch}, {settings.training.trains}",

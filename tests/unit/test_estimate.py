@@ -58,6 +58,14 @@ def test_every_stage_has_a_row(paper: Settings) -> None:
         estimate.rows(paper, "table9")
 
 
+def test_captions_of_a_corpus_without_are_counted(paper: Settings) -> None:
+    assert not [row for row in estimate.rows(paper, "table1") if row.stage == "captions"]
+    vggsound = load("paper", ROOT, preset="vggsound")
+    row = next(row for row in estimate.rows(vggsound, "table1") if row.stage == "captions")
+    assert row.what.startswith("vggsound: 199467 clips")
+    assert row.accelerator > 0
+
+
 def test_what_is_missing_is_said_with_its_source(paper: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     estimate.estimate(paper, "table1")
     lines = capsys.readouterr().out
