@@ -102,6 +102,19 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
+def renamed(name: str, prefixes: Iterable[tuple[str, str]], within: Iterable[tuple[str, str]]) -> str:
+    """`name` with its first matching prefix exchanged, then what stands within; a KeyError if no prefix matches."""
+    for old, new in prefixes:
+        if name.startswith(old):
+            name = new + name.removeprefix(old)
+            break
+    else:
+        raise KeyError(f"{name} is in no table of names")
+    for old, new in within:
+        name = name.replace(old, new)
+    return name
+
+
 def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors below `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

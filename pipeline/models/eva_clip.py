@@ -15,8 +15,11 @@ import torch
 from timm.models.eva import Eva
 from torch import Tensor, nn
 
+from pipeline.models import clip
 from pipeline.models.checkpoint import assign, read
 from pipeline.models.pixels import Geometry, prepare
+
+TEXT = clip.TextConfig(width=768, layers=12, heads=12, hidden=3072, embedding=1024)
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,13 @@ class Config:
     hidden: int = 6144
     embedding: int = 1024
     drop_path: float = 0.4
-    text_width: int = 768
-    text_layers: int = 12
-    text_heads: int = 12
-    text_length: int = 77
-    vocabulary: int = 49408
+    text: clip.TextConfig = TEXT
 
 
 REAL = Config()
 TINY = Config(
     image=32, patch=8, width=24, layers=2, heads=2, hidden=48, embedding=16, drop_path=0.0,
-    text_width=16, text_layers=1, text_heads=2, text_length=8, vocabulary=64,
+    text=clip.TextConfig(width=16, layers=1, heads=2, hidden=64, embedding=16, length=8, vocabulary=64),
 )  # fmt: skip
 
 
@@ -88,17 +87,8 @@ class WholeEvaClip(EvaClip):
     """The tower with CLIP's text half and logit scale, as VAST's checkpoints hold it."""
 
     def __init__(self, config: Config = REAL) -> None:
-        from open_clip.transformer import TextTransformer
-
         super().__init__(config)
-        self.text = TextTransformer(
-            context_length=config.text_length,
-            vocab_size=config.vocabulary,
-            width=config.text_width,
-            heads=config.text_heads,
-            layers=config.text_layers,
-            output_dim=config.embedding,
-        ).requires_grad_(False)
+        self.text = clip.textual(config.text).requires_grad_(False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)), requires_grad=False)
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models import clip, imagebind_audio
-from pipeline.models.checkpoint import assign, check, read, shapes
+from pipeline.models.checkpoint import assign, check, read, renamed, shapes
 from pipeline.models.pixels import prepare
 from pipeline.models.spectrograms import imagebind_clips
 
@@ -114,15 +114,7 @@ def _mean(embeddings: Tensor) -> Tensor:
 
 def theirs(name: str) -> str:
     """The released name of our parameter `name`."""
-    for mine, released in TABLE:
-        if name.startswith(mine):
-            name = released + name.removeprefix(mine)
-            break
-    else:
-        raise KeyError(f"{name} has no released name")
-    for mine, released in WITHIN:
-        name = name.replace(mine, released)
-    return name
+    return renamed(name, TABLE, WITHIN)
 
 
 def released(model: nn.Module) -> dict[str, Tensor]:

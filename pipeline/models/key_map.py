@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.models.beats import WEIGHT_NORM
-from pipeline.models.checkpoint import check, shapes
+from pipeline.models.checkpoint import check, renamed, shapes
 
 #: ours, theirs
 TABLE = (
@@ -56,15 +56,7 @@ TIED = ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weigh
 
 def theirs(name: str) -> str:
     """The released name of our parameter `name`."""
-    for mine, released in TABLE:
-        if name.startswith(mine):
-            name = released + name.removeprefix(mine)
-            break
-    else:
-        raise KeyError(f"{name} has no released name")
-    for mine, released in WEIGHT_NORM:
-        name = name.replace(mine, released)
-    return name
+    return renamed(name, TABLE, WEIGHT_NORM)
 
 
 def released(model: nn.Module) -> dict[str, Tensor]:

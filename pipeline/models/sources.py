@@ -39,7 +39,7 @@ WEIGHTS = {
         5.6,
     ),
 }
-#: model of `zero_shot` → source; its `audio_weights` have their own
+#: model of `zero_shot` → source; its `audio_weights` have their own. Sizes are those of the parameters in fp32.
 ZERO_SHOT = {
     "imagebind-huge": Source(
         "ImageBind, imagebind_huge.pth",
@@ -51,7 +51,7 @@ ZERO_SHOT = {
         "LanguageBind's video model, pytorch_model.bin with config.json beside it",
         "https://huggingface.co/LanguageBind/LanguageBind_Video_Huge_V1.5_FT (the paper's row; _V1.5_FT is the large)",
         "MIT",
-        4.6,
+        4.8,
     ),
     "languagebind audio": Source(
         "LanguageBind's audio model, pytorch_model.bin with config.json beside it",

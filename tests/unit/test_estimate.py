@@ -84,6 +84,20 @@ def test_what_is_missing_is_said_with_its_source(paper: Settings, capsys: pytest
         doctor.doctor(paper)
 
 
+def test_released_models_are_noted_with_their_place_and_stop_nothing(paper: Settings) -> None:
+    found = {check.what: check for check in doctor.checks(paper)}
+    for setting, place in (
+        ("imagebind-released.weights", "imagebind_huge.pth"),
+        ("languagebind-released.weights", "LanguageBind_Video_Huge_V1.5_FT/pytorch_model.bin"),
+        ("languagebind-released.audio_weights", "LanguageBind_Audio_FT/pytorch_model.bin"),
+    ):
+        check = found[f"zero_shot.{setting}"]
+        assert check.state == "note"
+        assert check.remedy.endswith(f"put it at data/drop/weights/{place}")
+    trained = next(row for row in estimate.rows(paper, "table1_all") if row.stage == "training")
+    assert trained.what.startswith("36 trainings")  # twelve methods, three seeds
+
+
 def test_mini_and_smoke_have_estimates(capsys: pytest.CaptureFixture[str]) -> None:
     for scale in ("mini", "smoke"):
         assert estimate.rows(load(scale, ROOT), "table1")

@@ -36,6 +36,16 @@ def one(rows, **wanted):
     return found[0]
 
 
+def test_the_papers_number_stands_beside_the_same_protocol_alone(settings):
+    beside = quoted.beside
+    assert beside("table1", "gram", "main", "msrvtt.t2va") == quoted.paper("table1", "GRAM", "msrvtt.t2v") == 54.2
+    assert beside("table1", "languagebind-released", "pathways", "msrvtt.t2v") == 44.8
+    assert beside("table1", "languagebind-released", "pathways", "average.v2t") == 39.9
+    assert beside("table1", "languagebind-released", "main", "msrvtt.t2va") is None  # the paper's row is by vision
+    assert beside("table1", "gram", "pathways", "msrvtt.t2v") is None
+    assert beside("table1", "languagebind-released", "pathways", "msrvtt.t2va.gain") is None
+
+
 def test_known_answers(settings, capsys):
     table1(settings)
     rows = records(settings)
