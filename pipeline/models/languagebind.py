@@ -8,7 +8,7 @@ bins x frames as an image whose three channels are three clips. LoRA checkpoints
 merged. Inferred, since no weights were at hand: what `config.json` does not state is transformers' CLIP default.
 
 Deviation: the released transform crops and flips frames *at random* at evaluation too, and samples them from the first
-to the last; here they are the stored frames, uncropped. Weights: MIT.
+to the last; here they are the stored frames, in the geometry of the corpus. Weights: MIT.
 """
 
 from __future__ import annotations
