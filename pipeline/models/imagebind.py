@@ -5,8 +5,8 @@ carried by open_clip's classes, with norms of epsilon 1e-6. Names are those of `
 on loading. Its depth, thermal and IMU towers are left out by name. Weights: CC-BY-NC-SA 4.0, research alone.
 
 Released protocol of a video: 5 clips of 2 s, two frames each, three crops of each, the mean of 15 unit embeddings.
-Deviation: here the clips are neighbouring pairs of the frames that a shard stores, one view each, in the geometry of the
-corpus. Sound is as released: the mean of three clips of 2 s. A text longer than 77 tokens keeps its beginning.
+Deviation: here the clips are neighbouring pairs of the frames that a shard stores, one view each, in the corpus's
+geometry. Sound is as released: the mean of three clips of 2 s. A text longer than 77 tokens keeps its beginning.
 """
 
 from __future__ import annotations
