@@ -21,7 +21,7 @@ RELEASED = {
     "pipeline.vast.matching.match": "pipeline.vast.released.match",
     "pipeline.captions.caption.caption": "pipeline.captions.released.caption",
 }
-#: With `training.trains: everything`: the towers and BERT too.
+#: Of runs that train everything: the towers and BERT too.
 EVERYTHING = {
     TRAIN: "pipeline.training.everything.train",
     "pipeline.embeddings.embed.embed": "pipeline.embeddings.everything.embed",
@@ -45,6 +45,6 @@ def resolve(settings: Settings, function: str, subject: str = "") -> str:
         return ZERO_SHOT.get(function, function)
     if function in RELEASED and settings.vast.released is not None:
         return RELEASED[function]
-    if function in EVERYTHING and settings.training.trains == "everything":
+    if function in EVERYTHING and settings.trains(subject) == "everything":
         return EVERYTHING[function]
     return function

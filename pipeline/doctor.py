@@ -19,7 +19,7 @@ from typing import Literal
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.models.sources import Source
-from pipeline.settings import Settings, Weights
+from pipeline.settings import Released, Settings, Weights
 
 #: Free disk that a scale needs beside the environment, GB; paper's is the estimate's.
 DISK = {"smoke": 1.0, "mini": 5.0}
@@ -140,7 +140,7 @@ def weights(settings: Settings) -> Iterator[Check]:
         "vast.released": settings.vast.released,
     }
     for key, file in named.items():
-        if file is None:
+        if file is None or (isinstance(file, Released) and file.random):
             continue
         source = WEIGHTS[key]
         # The released VAST holds its towers: their own files serve training from scratch and generation.

@@ -18,18 +18,29 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.project import copy_project, snakemake
 
 
-@pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A project in which Table 1 has been made at smoke scale; tests must leave its artefacts as they are."""
+def made(tmp_path_factory: pytest.TempPathFactory, worker_id: str, name: str, preset: str) -> Path:
+    """A project in which Table 1 has been made at smoke scale, once for all workers of a test run."""
     shared = tmp_path_factory.getbasetemp()
     if worker_id != "master":
-        shared = shared.parent  # all workers of a test run see the same project
-    with FileLock(shared / "smoke.lock"):
-        project, done = shared / "smoke", shared / "smoke.done"
+        shared = shared.parent
+    with FileLock(shared / f"{name}.lock"):
+        project, done = shared / name, shared / f"{name}.done"
         if not done.exists():
-            snakemake(copy_project(project), "table1")
+            snakemake(copy_project(project, preset=preset), "table1")
             done.touch()
     return project
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Table 1 at smoke scale, the paper's way; tests must leave its artefacts as they are."""
+    return made(tmp_path_factory, worker_id, "smoke", "")
+
+
+@pytest.fixture(scope="session")
+def mini_way(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Table 1 at smoke scale, the way of mini; tests must leave its artefacts as they are."""
+    return made(tmp_path_factory, worker_id, "mini-way", "mini-way")
 
 
 def pytest_runtest_setup() -> None:

@@ -17,8 +17,8 @@ def environment() -> dict[str, str]:
     return kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 
 
-def copy_project(to: Path, scale: str = "smoke") -> Path:
-    """Copy what git knows (and new files it does not ignore) and make `scale` the default."""
+def copy_project(to: Path, scale: str = "smoke", preset: str = "") -> Path:
+    """Copy what git knows (and new files it does not ignore) and make `scale`, with `preset` over it, the default."""
     listing = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\n")
@@ -27,7 +27,8 @@ def copy_project(to: Path, scale: str = "smoke") -> Path:
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
     default = to / "params" / "default.yaml"
-    default.write_text(default.read_text().replace("scale: mini", f"scale: {scale}", 1))
+    chosen = f"scale: {scale}" + (f"\npreset: {preset}" if preset else "")
+    default.write_text(default.read_text().replace("scale: mini", chosen, 1))
     return to
 
 

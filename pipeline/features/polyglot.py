@@ -8,6 +8,8 @@ these languages as such. Written: `<modality>-<split>` [n, width]; modalities `t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -15,10 +17,12 @@ from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, load_tensors, save_tensors
 from pipeline.models import audio, efficientnet, tokenizer
+from pipeline.models.spectrograms import vast_slices
 from pipeline.models.text import Bert, padding_mask
 from pipeline.settings import Settings
 
 BLOCK = 64
+Encoder = Callable[[Tensor], Tensor]
 
 
 def polyglot(settings: Settings) -> None:
@@ -27,19 +31,14 @@ def polyglot(settings: Settings) -> None:
     if not source.is_file():
         raise UserError(f"{source}: missing; run: python -m pipeline polyglot")
     tracks, about = load_tensors(source), load_metadata(source)
-    towers = [audio.load(settings)]
-    if "aisfx" in settings.audio_candidates and settings.audio.name != "aisfx":
-        towers.append(audio.aisfx(settings.media.sample_rate))
-    vision = efficientnet.load(settings)
+    see, hear = _towers(settings)
     tensors = {}
     for split, captions in about["captions"].items():
         tensors[f"text-{split}"] = encoded_text(settings, captions)
-        tensors[f"vision-{split}"] = torch.cat(
-            [vision.encode(b).float() for b in tracks[f"picture-{split}"].split(BLOCK)]
-        )
+        tensors[f"vision-{split}"] = torch.cat([see(b).float() for b in tracks[f"picture-{split}"].split(BLOCK)])
         for language in about["languages"]:
             parts = [
-                torch.cat([tower.encode(block).float().mean(1) for tower in towers], 1)
+                torch.cat([encode(block).float().mean(1) for encode in hear], 1)
                 for block in tracks[f"{language}-{split}"].split(BLOCK)
             ]
             tensors[f"{language}-{split}"] = torch.cat(parts)
@@ -49,6 +48,23 @@ def polyglot(settings: Settings) -> None:
     modalities = ["text", "vision", *about["languages"]]
     about = {"captions": about["captions"], "modalities": modalities, "real": about["real"]}
     save_tensors(paths.polyglot_features(settings), tensors, about)
+
+
+def _towers(settings: Settings) -> tuple[Encoder, list[Encoder]]:
+    """What encodes pictures uint8 [N, H, W, 3] -> [N, width] and waveforms int16 [N, T] -> [N, tokens, width]."""
+    if settings.vast.released is not None:
+        from pipeline.models import released
+
+        beats, entry = released.tower(settings, "audio"), settings.audio
+
+        def slices(waves: Tensor) -> Tensor:
+            return beats.encode(torch.stack([vast_slices(wave, entry.slices, bins=entry.bins) for wave in waves]))
+
+        return released.tower(settings, "vision").encode, [slices]
+    hear: list[Encoder] = [audio.load(settings).encode]
+    if "aisfx" in settings.audio_candidates and settings.audio.name != "aisfx":
+        hear.append(audio.aisfx(settings.media.sample_rate).encode)
+    return efficientnet.load(settings).encode, hear
 
 
 @torch.inference_mode()

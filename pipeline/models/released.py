@@ -33,7 +33,7 @@ def tokenizer(settings: Settings) -> Tokenizer:
 
 
 def config(settings: Settings) -> vast_full.Config:
-    """Sizes of the model: the released ones, or with `tiny` towers a small model of the same class."""
+    """Sizes of the model: the released ones, or with `eva01-tiny` a small model of the same classes."""
     if settings.vision.name == "eva01-g-14":
         vision, audio, text = eva_clip.REAL, beats.REAL, bert.REAL
     else:

@@ -22,11 +22,11 @@ MATERIAL = {
     "sounds": "pictures and sounds are real, rendered in motion; captions are written by the initial model",
     "annotated": "videos, sound and captions are real",
 }
-MINI = (
+HEADS = (
     "At this scale BERT is frozen after the initial model, so that the 0.1 · ITM terms that GRAM and PMRL publish are "
-    "left out of every method and matching probabilities are the same for all rows.",
-    "No difference to the paper's numbers is shown: other data and models; contrasts are what can be compared.",
+    "left out of every method and matching probabilities are the same for all rows."
 )
+OTHER = "No difference to the paper's numbers is shown: other data and models; contrasts are what can be compared."
 
 
 def foot(settings: Settings, measured: Measured, found: list[Contrast]) -> list[str]:
@@ -54,7 +54,8 @@ def foot(settings: Settings, measured: Measured, found: list[Contrast]) -> list[
         f"+itm: the first {settings.retrieval.rerank} re-ranked by the initial model's matching, on a fixed gallery; "
         "its first stage stands beside it on the same gallery.",
     ]
-    return lines + list(MINI if settings.scale != "paper" else ())
+    lines += [HEADS] if settings.training.trains == "heads" else []
+    return lines + ([OTHER] if settings.scale != "paper" else [])
 
 
 def _sizes(settings: Settings, measured: Measured, tables: dict[str, pd.DataFrame], found: list[Contrast]) -> list[str]:

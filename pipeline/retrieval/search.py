@@ -83,9 +83,16 @@ def embed_text(settings: Settings, run: str, seed: int, text: str) -> Tensor:
     weights = paths.model(settings, run, seed) / "weights.safetensors"
     if not weights.is_file():
         raise UserError(f"{weights}: missing; train {run} with seed {seed} first")
-    model, tokenizer = vast.load(settings)
-    ids, lengths = tokenizer.encode([text], settings.vast.text.length)
-    pooled = model.text(model.lower(ids, lengths), lengths).float()
+    if settings.vast.released is None:
+        model, tokenizer = vast.load(settings)
+        ids, lengths = tokenizer.encode([text], settings.vast.text.length)
+        pooled = model.text(model.lower(ids, lengths), lengths).float()
+    else:
+        from pipeline import encoded
+        from pipeline.models import released
+
+        owner = (run, seed) if settings.trains(run) == "everything" else ("vast", 0)
+        pooled = encoded.text(released.stored(settings, *owner), released.tokenizer(settings), settings, [text])
     return restore(load_tensors(weights)).embed(text=pooled)["text"]
 
 

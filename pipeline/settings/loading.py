@@ -110,7 +110,22 @@ def _has(tree: Any, where: list[str]) -> bool:
     return True
 
 
+#: Towers of the released VAST, at its sizes or small ones; all others feed an initial model that is trained.
+RELEASED_TOWERS = {("eva01-g-14", "beats"), ("eva01-tiny", "beats-tiny")}
+
+
+def _check_towers(settings: Settings) -> None:
+    towers = settings.vision.name, settings.audio.name
+    if (towers in RELEASED_TOWERS) != (settings.vast.released is not None):
+        known = " or ".join(" and ".join(pair) for pair in sorted(RELEASED_TOWERS))
+        raise UserError(
+            f"params/{settings.scale}.yaml: vast.released: goes with the towers {known}, and they with it; "
+            f"here are {' and '.join(towers)}"
+        )
+
+
 def _check_names(settings: Settings) -> None:
+    _check_towers(settings)
     for name, entry in settings.methods.items():
         _check_objective(f"params/methods.yaml: {name}", entry.objective, entry.settings)
     for name, run in settings.runs.items():

@@ -43,6 +43,10 @@ class Settings(Strict):
     captions: Captions
     zero_shot: dict[str, ZeroShot] = Field(default={}, description="methods that are released models, not trained")
     training: Training
+    table1_runs_per_job: int = Field(default=1, gt=0, description="runs of Table 1 that one job serves")
+    sweeps_train: Literal["heads", "everything"] | None = Field(
+        default=None, description="what runs outside Table 1 change of the initial model; none: as training.trains"
+    )
     retrieval: Retrieval
     study: Study
     tuning: Tuning
@@ -77,6 +81,11 @@ class Settings(Strict):
     def released(self, run: str) -> ZeroShot | None:
         """The released model that a run is, if it is one."""
         return self.zero_shot.get(self.run(run).method)
+
+    def trains(self, run: str) -> Literal["heads", "everything"]:
+        """What a run changes of its initial model."""
+        swept = run in self.runs and run not in self.tables["table1"].runs
+        return self.sweeps_train if swept and self.sweeps_train else self.training.trains
 
     def stale(self, run: str) -> tuple[str, ...]:
         """Scores that a run's training leaves behind, so never its headline: `fused`, if no term trains it."""

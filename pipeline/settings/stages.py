@@ -32,10 +32,16 @@ class Weights(Strict):
     sha256: str = Field(default="", description="checked when given")
 
 
+class Released(Weights):
+    """A released VAST or GRAM checkpoint, or one of the same layout that the DAG makes."""
+
+    random: bool = Field(default=False, description="made by the DAG: random weights, which claim nothing")
+
+
 class VisionTower(Strict):
     """A frozen image encoder."""
 
-    name: Literal["efficientnet-lite0", "eva01-g-14", "tiny"]
+    name: Literal["efficientnet-lite0", "eva01-g-14", "eva01-tiny", "tiny"]
     batch: int = Field(gt=0)
     weights: Weights | None = Field(default=None, description="the tower's own file; VAST's checkpoint holds it too")
     geometry: Literal["squash", "crop"] = Field(
@@ -47,7 +53,7 @@ class VisionTower(Strict):
 class AudioTower(Strict):
     """A frozen audio encoder; `logmel` is trained by the features stage and then frozen."""
 
-    name: Literal["logmel", "aisfx", "beats", "tiny"]
+    name: Literal["logmel", "aisfx", "beats", "beats-tiny", "tiny"]
     width: int = Field(gt=0)
     layers: int = Field(gt=0)
     heads: int = Field(gt=0)
@@ -106,7 +112,7 @@ class Vast(Strict):
     captioning_batch: int = Field(gt=0)
     label_smoothing: float = Field(ge=0, lt=1)
     evidence_captions: int = Field(ge=0, description="validation clips a corpus that are captioned as evidence")
-    released: Weights | None = Field(default=None, description="a released VAST or GRAM checkpoint instead of training")
+    released: Released | None = Field(default=None, description="a checkpoint of VAST or GRAM instead of training")
     optimisation: Optimisation
 
 

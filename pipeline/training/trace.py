@@ -1,10 +1,11 @@
 """A run followed through its training: conflicts (Eq. 3-4), divergence, gap and collapse every few steps, from step 0.
 
 Training is a function of (seed, step) that validation does not touch, so the training is played again with a denser
-validation and passes through the very same weights (tested). Measured on a fixed part of each val split. zeta and chi
-are InfoNCE's forces at temperature 0.07 on whatever the embeddings are, the mean over anchors; `force` is what every
-objective has, cos(-grad attraction, grad repulsion) of its own two terms at the unit embeddings that it trains
-(modalities, or text and fused conditions), hence in the sphere's tangent.
+validation and passes through the very same weights (tested). Where runs train everything, the heads alone are traced,
+as in tuning: a proxy, said in the file. Measured on a fixed part of each val split. zeta and chi are InfoNCE's forces
+at temperature 0.07 on whatever the embeddings are, the mean over anchors; `force` is what every objective has,
+cos(-grad attraction, grad repulsion) of its own two terms at the unit embeddings that it trains (modalities, or text
+and fused conditions), hence in the sphere's tangent.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def trace(settings: Settings, run: str) -> None:
             "steps": steps,
             "seeds": seeds,
             "temperature": TEMPERATURE,
+            "trace_trains": "heads",
+            "runs_train": settings.trains(run),
             "captions": {corpus: len(features["text"]) for corpus, features in watched.items()},
             "measures": {
                 key: [estimate([one[at][key] for one in series], seeds) for at in range(len(steps))] for key in keys

@@ -60,7 +60,7 @@ def tune(settings: Settings, method: str) -> None:
             "criterion": "validation MRR, mean over corpora and directions, by the score best on validation",
             "seed": SEED,
             "trials_train": "heads",
-            "runs_train": settings.training.trains,
+            "runs_train": settings.trains(f"{method}-tuned"),
             "spaces": spaces,
             "trials": done,
             "spent": len(done),

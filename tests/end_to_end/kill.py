@@ -88,9 +88,10 @@ def main() -> None:
     """Two runs, the comparison, exit code 1 where they differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    kills = parser.parse_args().kills
+    parser.add_argument("--preset", default="", help="mini-way: the way of mini instead of the paper's")
+    kills, preset = (options := parser.parse_args()).kills, options.preset
     with tempfile.TemporaryDirectory() as folder:
-        whole, broken = copy_project(Path(folder) / "whole"), copy_project(Path(folder) / "broken")
+        whole, broken = (copy_project(Path(folder) / name, preset=preset) for name in ("whole", "broken"))
         snakemake(whole, "table1")
         lines = killed_run(broken, whole, kills)
         print(*lines, sep="\n")

@@ -1,4 +1,4 @@
-"""A run killed (-9) inside its stages and started again ends in the tensors and tables of an undisturbed one."""
+"""A run killed (-9) inside its stages and started again ends as an undisturbed one, the paper's way and mini's."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from tests.end_to_end.kill import COMMAND, killed_run, quota
 from tests.project import copy_project, environment
 
 
-def test_kills_change_nothing(smoke: Path, tmp_path: Path) -> None:
-    project = copy_project(tmp_path / "project")
-    lines = killed_run(project, smoke, kills=4)
+@pytest.mark.parametrize(("way", "preset"), [("smoke", ""), ("mini_way", "mini-way")])
+def test_kills_change_nothing(way: str, preset: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    whole: Path = request.getfixturevalue(way)
+    project = copy_project(tmp_path / "project", preset=preset)
+    lines = killed_run(project, whole, kills=4)
     assert len(lines) == 4
     assert all(line.startswith("killed") for line in lines), lines
     done = subprocess.run(COMMAND, cwd=project, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
-    assert differences(smoke, project) == []
+    assert differences(whole, project) == []
 
 
 def test_twenty_kills_meet_every_stage() -> None:

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from pipeline import dispatch, paths
+from pipeline.files import load_tensors
 from pipeline.settings import load
 from tests.project import copy_project, run, snakemake
 from tests.workflow.test_dag import jobs
@@ -56,7 +59,7 @@ def test_a_comment_runs_nothing_again(smoke: Path, tmp_path: Path) -> None:
 
 def test_an_operator_of_an_objective_trains_again(smoke: Path, tmp_path: Path) -> None:
     counts = edited(smoke, tmp_path, "pipeline/objectives/gram.py", "-pairwise_volume", "-2 * pairwise_volume")
-    assert sum(count for name, count in counts.items() if name.startswith("train_")) == 5
+    assert sum(count for name, count in counts.items() if name.startswith("train_")) == 2
     assert "vast" not in counts
     assert "decode" not in counts
 
@@ -75,4 +78,15 @@ def test_a_methods_constant_trains_that_method_again(smoke: Path, tmp_path: Path
 def test_fresh_folder_needs_no_network_and_no_wheels_of_weights(tmp_path: Path) -> None:
     counts = jobs(snakemake(copy_project(tmp_path), "-n", "table1").stdout)
     assert "fetch" not in counts
-    assert load("smoke").vision.name == "tiny"
+    assert counts["random_weights"] == 1
+
+
+def test_it_goes_the_papers_way(smoke: Path) -> None:
+    settings, paper = load("smoke"), load("paper")
+    for function in (*dispatch.RELEASED, *dispatch.EVERYTHING):
+        assert dispatch.resolve(settings, function) == dispatch.resolve(paper, function) != function
+    assert settings.media.storage == paper.media.storage
+    initial = load_tensors(smoke / paths.model(settings, "vast", 0) / "weights.safetensors")
+    trained = load_tensors(smoke / paths.model(settings, "unialign", 0) / "weights.safetensors")
+    for name in ("vision.visual.blocks.0.attn.qkv.weight", "audio.patch_embedding.weight"):
+        assert not torch.equal(trained[f"vast.{name}"], initial[f"vast.{name}"])

@@ -18,9 +18,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def project(folder: Path, scale: str = "smoke", widths: tuple[int, int, int] = (12, 20, 8)) -> Settings:
-    """A copy of params/ with pooled features of all corpora and an initial model; the caller changes into `folder`."""
+    """A copy of params/ with pooled features of all corpora and an initial model; the caller changes into `folder`.
+
+    At smoke scale the way of mini.
+    """
     shutil.copytree(ROOT / "params", folder / "params")
-    settings = load(scale, folder)
+    settings = load(scale, folder, "mini-way" if scale == "smoke" else None)
     source = generator(11)
     views = [torch.randn(6, width, generator=source) for width in widths]
     for corpus, entry in settings.corpora.items():

@@ -11,7 +11,8 @@ from pipeline.errors import UserError
 from pipeline.settings import load
 
 ROOT = Path(__file__).parents[2]
-PRESETS = sorted(path.stem for path in (ROOT / "params" / "presets").glob("*.yaml"))
+#: Those of the paper's scale.
+PRESETS = sorted(path.stem for path in (ROOT / "params" / "presets").glob("*.yaml") if path.stem != "mini-way")
 
 
 def test_as_the_paper_states() -> None:
@@ -89,8 +90,14 @@ def test_presets_of_another_scale_or_name(tmp_path: Path) -> None:
         load("paper", tmp_path, "unialign")
 
 
-def test_other_scales_are_untouched() -> None:
-    for scale in ("smoke", "mini"):
-        settings = load(scale, ROOT)
-        assert (settings.preset, settings.training.trains, settings.vast.released) == ("", "heads", None)
+def test_other_scales_and_ways() -> None:
+    for scale, preset in (("smoke", "mini-way"), ("mini", "")):
+        settings = load(scale, ROOT, preset)
+        assert (settings.preset, settings.training.trains, settings.vast.released) == (preset, "heads", None)
         assert settings.train_corpora("gram") == list(settings.corpora)
+    smoke = load("smoke", ROOT)
+    assert smoke.vast.released is not None
+    assert smoke.vast.released.random
+    paper = load("paper", ROOT)
+    assert paper.vast.released is not None
+    assert not paper.vast.released.random

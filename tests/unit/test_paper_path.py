@@ -1,4 +1,4 @@
-"""The paper's way, from a released checkpoint to embeddings, with a small model of the same class on rendered clips."""
+"""The paper's way, from a checkpoint in released layout to embeddings, at smoke scale with a few clips."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from pipeline.files import load_metadata, load_tensors
 from pipeline.media import decode
 from pipeline.media.waves import read_waves
 from pipeline.models import key_map, released, vast_full
+from pipeline.retrieval.search import embed_text
 from pipeline.settings import Run, Settings, Table, Weights, ZeroShot, load
 from pipeline.training import everything
 from pipeline.training.train import recipe
 from tests.unit.released_models import write_imagebind, write_languagebind
 
 ROOT = Path(__file__).parents[2]
-CHECKPOINT = "vast.pt"
 
 
 def settings(**training: Any) -> Settings:
-    """Smoke settings that read a released checkpoint and train everything."""
+    """Smoke settings with fewer clips and steps; `training`: what else is changed there."""
     smoke = load("smoke", ROOT)
     optimisation = smoke.training.optimisation.model_copy(
-        update={"steps": 4, "batch": 8, "checkpoint_every": 2, "validate_every": 4, "micro_batch": 3, "decay": "vast"}
+        update={"steps": 4, "batch": 8, "checkpoint_every": 2, "validate_every": 4, "micro_batch": 3}
         | training.pop("optimisation", {})
     )
-    train = smoke.training.model_copy(update={"trains": "everything", "optimisation": optimisation} | training)
-    vast = smoke.vast.model_copy(update={"released": Weights(path=CHECKPOINT), "matching_weight": 0.1})
+    train = smoke.training.model_copy(update={"optimisation": optimisation} | training)
+    vision = smoke.vision.model_copy(update={"drop_path": 0.0})
     scenes = smoke.corpora["scenes"].model_copy(update={"train": 24, "val": 8, "test": 8})
-    return smoke.model_copy(update={"vast": vast, "training": train, "corpora": {"scenes": scenes}})
+    return smoke.model_copy(update={"vision": vision, "training": train, "corpora": {"scenes": scenes}})
 
 
 def call(s: Settings, function: str, *arguments: Any, corpus: str = "") -> None:
@@ -70,8 +70,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 call(s, "pipeline.corpora.render.render", "scenes", shard, corpus="scenes")
                 call(s, "pipeline.media.decode.decode", "scenes", shard)
         call(s, "pipeline.corpora.merge.merge", "scenes")
-        torch.manual_seed(0)
-        torch.save(key_map.released(vast_full.VastFull(released.config(s))), CHECKPOINT)
+        call(s, "pipeline.features.random_weights.write")
         call(s, "pipeline.features.convert.convert", "vision")
         call(s, "pipeline.features.tower.train")
         for modality in ("vision", "audio"):
@@ -290,3 +289,23 @@ def test_released_models_become_rows_of_a_table(here: Path, method: str) -> None
     row = next(row for row in rows if row["run"] == method and row["column"] == "scenes.t2va")
     assert (row["section"], row["seeds"], row["n_evaluated"]) == ("main", 1, len(found["test/text"]))
     assert 0 <= row["value"] <= 100
+
+
+def test_a_searched_text_has_the_embedding_of_the_equal_caption(here: Path) -> None:
+    s = settings()
+    call(s, "pipeline.embeddings.embed.embed", "vast", [0])
+    found = load_tensors(paths.embeddings(s, "vast", 0, "scenes"))
+    clips = manifest.usable(manifest.read(paths.manifest(s, "scenes")), "test")
+    for row, texts in enumerate(clips["captions"]):
+        text = embed_text(s, "vast", 0, texts[0])
+        torch.testing.assert_close(text[0], found["test/text"][row], rtol=1e-4, atol=1e-5)
+
+
+def test_random_weights_are_made_only_where_settings_say_so(here: Path) -> None:
+    s = settings()
+    assert s.vast.released is not None
+    whole = torch.load(s.vast.released.path)
+    assert {key_map.theirs(name) for name in vast_full.VastFull(released.config(s)).state_dict()} < set(whole)
+    vast = s.vast.model_copy(update={"released": s.vast.released.model_copy(update={"random": False})})
+    with pytest.raises(UserError, match=r"vast\.released\.random: is not set"):
+        call(s.model_copy(update={"vast": vast}), "pipeline.features.random_weights.write")

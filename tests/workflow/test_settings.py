@@ -29,6 +29,12 @@ def test_every_scale_loads(scale: str) -> None:
         ("params/smoke.yaml", "  scenes:", "  scense:", "params/smoke.yaml: corpora.scense: unknown corpus"),
         ("params/default.yaml", "scale: smoke", "scale: huge", "scale: 'huge' is none of smoke, mini, paper"),
         ("params/methods.yaml", "scale: U*tau2", "scael: 1", "objective unialign: unknown setting 'scael'"),
+        (
+            "params/smoke.yaml",
+            "name: eva01-tiny",
+            "name: tiny",
+            "params/smoke.yaml: vast.released: goes with the towers",
+        ),
         ("params/runs.yaml", "[vast, ", "[vaast, ", "tables.table1.runs: unknown run 'vaast'"),
     ],
 )

@@ -42,12 +42,12 @@ def test_table1_depends_on_none_of_it(tmp_path: Path) -> None:
 
 
 def test_leakage_trains_a_second_vast_on_shuffled_text(tmp_path: Path) -> None:
-    project = copy_project(tmp_path)
+    project = copy_project(tmp_path, preset="mini-way")
     counts = jobs(run(project, "snakemake", "-n", "leakage").stdout)
     assert counts["vast"] == counts["pool"] == counts["check_leakage"] == 1
     assert sum(count for name, count in counts.items() if name.startswith("train_")) == 2
     assert "match" not in counts
-    released = jobs(run(project, "snakemake", "-n", "leakage", "--config", "scale=paper").stdout)
+    released = jobs(run(copy_project(tmp_path / "released"), "snakemake", "-n", "leakage").stdout)
     assert released["check_leakage"] == 1
     assert "vast" not in released
 

@@ -88,6 +88,15 @@ def shards_of(path):
     return lambda wildcards: all_shards(path, [wildcards.corpus])
 
 
+MANIFESTS = [paths.manifest(SETTINGS, corpus) for corpus in CORPORA]
+#: The checkpoint in released layout that the DAG makes, where the settings ask for random weights.
+RANDOM = (
+    [SETTINGS.vast.released.path]
+    if SETTINGS.vast.released and SETTINGS.vast.released.random
+    else []
+)
+
+
 def initial_weights(run):
     """The weights of the initial model that a run is trained from."""
     return paths.model(SETTINGS, SETTINGS.initial(run), 0) / "weights.safetensors"
@@ -100,6 +109,14 @@ def pooled_files(corpora=CORPORA, initial="vast"):
 def written_files(corpora=CORPORA):
     """Captions of those corpora that come without."""
     return [paths.captions(SETTINGS, each) for each in corpora if each in CAPTIONED]
+
+
+def read_by(trains, corpora=CORPORA, initial="vast"):
+    """What runs are trained and embedded from: heads from pooled features, whole models from decoded clips."""
+    if trains == "heads":
+        return pooled_files(corpora, initial)
+    clips = [paths.manifest(SETTINGS, corpus) for corpus in corpora]
+    return clips + all_shards(paths.shard, corpora)
 
 
 def seeds_of(run):
@@ -205,12 +222,12 @@ SHARING = [
     for run in FORMS
     if not any(run in t.runs for n, t in SETTINGS.tables.items() if n != "sharing")
 ]
-#: Runs from `vast` that share a job with others: all but Table 1's, where trainings are short.
+#: Runs from `vast` that share a job with others, where trainings are short; Table 1's only where they are tiny.
 BATCHED = [
     run
     for run in dict.fromkeys(run for t in SETTINGS.tables.values() for run in t.runs)
     if SETTINGS.training.runs_per_job > 1
-    and run not in SETTINGS.tables["table1"].runs
+    and (SETTINGS.table1_runs_per_job > 1 or run not in SETTINGS.tables["table1"].runs)
     and SETTINGS.initial(run) == "vast"
 ]
 SINGLE = [run for run in SETTINGS.runs if run not in {*BATCHED, *SHARING}]
@@ -220,7 +237,6 @@ ZERO_SHOT = [run for run in SETTINGS.runs if SETTINGS.released(run)]
 
 def batches(runs):
     """Jobs that serve several runs: [(name, runs, seeds)], grouped by the first table that lists them."""
-    size = SETTINGS.training.runs_per_job
     groups = {}
     for run in runs:
         home = next(name for name, t in SETTINGS.tables.items() if run in t.runs)
@@ -229,6 +245,11 @@ def batches(runs):
     made, numbers = [], Counter()
     for (home, count, corpora), members in groups.items():
         stem = "-".join([home, *corpora])
+        size = (
+            SETTINGS.table1_runs_per_job
+            if home == "table1"
+            else SETTINGS.training.runs_per_job
+        )
         for start in range(0, len(members), size):
             name = f"{stem}-{numbers[stem]}"
             made.append((name, members[start : start + size], range(count)))

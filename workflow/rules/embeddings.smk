@@ -9,7 +9,9 @@ for name, runs, seeds in seed_groups([run for run in SINGLE if run not in ZERO_S
                 paths.model(SETTINGS, "{{run}}", "{seed}") / "weights.safetensors",
                 seed=seeds,
             ),
-            lambda wildcards: pooled_files(initial=SETTINGS.initial(wildcards.run)),
+            lambda wildcards: read_by(
+                SETTINGS.trains(wildcards.run), initial=SETTINGS.initial(wildcards.run)
+            ),
         output:
             expand(
                 paths.embeddings(SETTINGS, "{{run}}", "{seed}", "{corpus}"),
@@ -28,7 +30,9 @@ for name, runs, seeds in seed_groups([run for run in SINGLE if run not in ZERO_S
             gpu=min(GPUS, 1),
         params:
             seeds=listed(seeds),
-            code=code_of("pipeline.embeddings.embed.embed"),
+            code=lambda wildcards: code_of(
+                "pipeline.embeddings.embed.embed", wildcards.run
+            ),
         shell:
             stage_beside("embed --run {wildcards.run} --seeds {params.seeds}")
 

@@ -1,5 +1,25 @@
 # Features: frozen towers and their outputs.
+if RANDOM:
+
+    rule random_weights:
+        output:
+            SETTINGS.vast.released.path,
+        log:
+            log_of("random_weights"),
+        benchmark:
+            benchmark_of("random_weights")
+        conda:
+            ENVIRONMENT
+        params:
+            code=code_digest("pipeline.features.random_weights"),
+            settings=digest([SETTINGS.vision, SETTINGS.audio, SETTINGS.seed]),
+        shell:
+            stage("random-weights")
+
+
 rule vision_tower:
+    input:
+        RANDOM,
     output:
         paths.tower_weights(SETTINGS, "vision"),
     log:
@@ -17,8 +37,8 @@ rule vision_tower:
 
 rule audio_tower:
     input:
-        expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
-        all_shards(paths.shard),
+        # A released tower needs no clips, one that is trained does.
+        RANDOM if SETTINGS.vast.released else MANIFESTS + all_shards(paths.shard),
     output:
         paths.tower_weights(SETTINGS, "audio"),
         paths.table(SETTINGS, "towers", "json"),

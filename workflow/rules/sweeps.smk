@@ -1,5 +1,5 @@
 # Sweeps: many short trainings, several runs a job; their embeddings, ranks and tables.
-for name, runs, seeds in batches(BATCHED):
+for name, runs, seeds in batches([r for r in BATCHED if SETTINGS.initial(r) != r]):
 
     rule:
         name:
@@ -22,7 +22,7 @@ for name, runs, seeds in batches(BATCHED):
         params:
             runs=listed(runs),
             seeds=listed(seeds),
-            code=code_of("pipeline.training.train.train"),
+            code=code_of("pipeline.training.train.train", runs[0]),
             settings=digest([run_digest(run) for run in runs]),
         shell:
             stage_beside("train --run {params.runs} --seeds {params.seeds}")
@@ -39,7 +39,7 @@ for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING])
                 run=runs,
                 seed=seeds,
             ),
-            pooled_files(),
+            read_by(SETTINGS.trains(runs[0])),
             expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
         output:
             expand(
@@ -57,7 +57,7 @@ for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING])
         params:
             runs=listed(runs),
             seeds=listed(seeds),
-            code=code_of("pipeline.embeddings.embed.embed"),
+            code=code_of("pipeline.embeddings.embed.embed", runs[0]),
         shell:
             stage_beside("embed --run {params.runs} --seeds {params.seeds}")
 

@@ -31,7 +31,8 @@ rule corollaries:
 rule trace:
     input:
         VAST / "weights.safetensors",
-        lambda wildcards: run_inputs(wildcards.run),
+        # Heads alone are traced, whatever the runs train.
+        lambda wildcards: run_inputs(wildcards.run, "heads"),
     output:
         paths.trace(SETTINGS, "{run}"),
     log:
@@ -167,7 +168,7 @@ for corpus in dict.fromkeys(SETTINGS.run(run).corpora[0] for run in SHARING):
                 if SETTINGS.run(run).corpora == [corpus]
                 for seed in seeds_of(run)
             ],
-            paths.pooled(SETTINGS, corpus),
+            read_by(SETTINGS.trains(SHARING[0]), [corpus]),
             paths.manifest(SETTINGS, corpus),
         output:
             [
@@ -188,7 +189,7 @@ for corpus in dict.fromkeys(SETTINGS.run(run).corpora[0] for run in SHARING):
             ),
             seeds=listed(range(SETTINGS.tables["sharing"].seeds)),
             corpus=corpus,
-            code=code_of("pipeline.embeddings.embed.embed"),
+            code=code_of("pipeline.embeddings.embed.embed", SHARING[0]),
         shell:
             stage_beside(
                 "embed --run {params.runs} --seeds {params.seeds} --corpus {params.corpus}"

@@ -8,12 +8,13 @@ def run_digest(run):
     )
 
 
-def run_inputs(run):
+def run_inputs(run, trains=None):
     """What a run is trained from: an initial model; a tuned one from its method's winner too."""
     row = SETTINGS.run(run)
     chosen = [paths.tuning(SETTINGS, row.method)] if row.tuned else []
-    pooled = pooled_files(SETTINGS.train_corpora(run), SETTINGS.initial(run))
-    return [initial_weights(run), *pooled, *chosen]
+    trains = trains or SETTINGS.trains(run)
+    read = read_by(trains, SETTINGS.train_corpora(run), SETTINGS.initial(run))
+    return [initial_weights(run), *read, *chosen]
 
 
 for name, runs, seeds in seed_groups([run for run in SINGLE if SETTINGS.trained(run)]):
@@ -41,7 +42,9 @@ for name, runs, seeds in seed_groups([run for run in SINGLE if SETTINGS.trained(
             gpu=GPUS,
         params:
             seeds=listed(seeds),
-            code=code_of("pipeline.training.train.train"),
+            code=lambda wildcards: code_of(
+                "pipeline.training.train.train", wildcards.run
+            ),
             settings=lambda wildcards: run_digest(wildcards.run),
         shell:
             stage_beside("train --run {wildcards.run} --seeds {params.seeds}")

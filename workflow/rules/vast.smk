@@ -10,8 +10,8 @@ TOWERS = [
 
 rule vast:
     input:
-        expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
-        TOWERS,
+        # The released model needs no clips, one that is trained does.
+        RANDOM if SETTINGS.vast.released else MANIFESTS + TOWERS,
     output:
         paths.model(SETTINGS, "{initial}", 0) / "weights.safetensors",
         paths.model(SETTINGS, "{initial}", 0) / "run.json",

@@ -18,7 +18,7 @@ from tests.unit.vast import project
 def settings(tmp_path, monkeypatch):
     """Manifests and shards of random clips at smoke scale; manifest order is not the shards' order."""
     monkeypatch.chdir(tmp_path)
-    found = load("smoke", project.ROOT)
+    found = load("smoke", project.ROOT, "mini-way")
     media, draws = found.media, np.random.default_rng(0)
     for corpus in found.corpora:
         rows = []
@@ -106,7 +106,7 @@ def test_augmentation_is_a_function_of_its_generator_and_keeps_power_positive():
 
 
 def test_equal_captions_share_an_embedding():
-    settings = load("smoke", project.ROOT)
+    settings = load("smoke", project.ROOT, "mini-way")
     found = tower.caption_embeddings(settings, ["a red star", "a moon", "a red star"])
     assert torch.equal(found[0], found[2])
     assert not torch.allclose(found[0], found[1])

@@ -13,7 +13,7 @@ CAPTIONS = ["a red star", "a blue house is spinning, a slow low flute plays", "g
 
 @pytest.fixture(scope="module", params=[1, 3])
 def model(request: pytest.FixtureRequest) -> vast.Vast:
-    settings = load("smoke")
+    settings = load("smoke", preset="mini-way")
     frozen = settings.vast.text.model_copy(update={"layers": 4, "frozen_layers": 4 - request.param})
     torch.manual_seed(0)
     built = vast.Vast(settings.vast.model_copy(update={"text": frozen}), SHAPES, tokenizer.load("tiny").size)

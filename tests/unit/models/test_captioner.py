@@ -10,7 +10,7 @@ from pipeline.models.decoder import Decoder
 from pipeline.settings import load
 
 SHAPES = {"vision": (2, 8), "audio": (2, 8)}
-HOW = load("smoke").captions.model_copy(update={"length": 8, "top_k": 4})
+HOW = load("smoke", preset="mini-way").captions.model_copy(update={"length": 8, "top_k": 4})
 
 
 class Pieces:
@@ -53,7 +53,7 @@ def lively(model):
 def small():
     """The model of mini and smoke, whose lower layer has no cross-attention: (its parts for a Decoder, whole pass)."""
     torch.manual_seed(5)
-    model = vast.Vast(load("smoke").vast, SHAPES, Pieces.size)
+    model = vast.Vast(load("smoke", preset="mini-way").vast, SHAPES, Pieces.size)
     model.bert.initialise("tiny")
     lively(model)
     model.requires_grad_(False).eval()

@@ -36,7 +36,7 @@ def test_log_mel_against_a_plain_computation():
 
 
 def test_audio_tower_shapes_blocks_and_silence():
-    settings = load("smoke")
+    settings = load("smoke", preset="mini-way")
     torch.manual_seed(0)
     tower = audio.build(settings).eval()
     samples = int(settings.media.seconds * settings.media.sample_rate)

@@ -14,7 +14,7 @@ SHAPES = ("star", "moon", "house", "arrow", "cross", "heart")
 
 def make(folder: Path, train: int = 48) -> Settings:
     """Write manifest and features of the smoke corpora under `folder`, which must be the working directory."""
-    settings = load("smoke", ROOT)
+    settings = load("smoke", ROOT, "mini-way")
     generator = torch.Generator().manual_seed(0)
     codes = {word: torch.randn(64, generator=generator) for word in COLOURS + SHAPES}
     for corpus in settings.corpora:

@@ -60,7 +60,7 @@ def test_masking_rule():
 @pytest.fixture(scope="module")
 def model() -> vast.Vast:
     torch.manual_seed(0)
-    built = vast.Vast(load("smoke").vast, SHAPES, tokenizer.load("tiny").size)
+    built = vast.Vast(load("smoke", preset="mini-way").vast, SHAPES, tokenizer.load("tiny").size)
     built.bert.initialise("tiny")
     return built
 
