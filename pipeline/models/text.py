@@ -111,7 +111,8 @@ class Bert(nn.Module):
 
     def logits(self, hidden: Tensor, pieces: Tensor | None = None) -> Tensor:
         """Scores [..., size] of word pieces, or [..., P] of some, for activations [..., width]."""
-        weight, bias = self.body.embeddings.word_embeddings.weight, self.bias
+        weight: Tensor = self.body.embeddings.word_embeddings.weight
+        bias: Tensor = self.bias
         if pieces is not None:
             weight, bias = weight[pieces], bias[pieces]
         return functional.linear(self.transform(hidden), weight, bias)
