@@ -1,14 +1,4 @@
 # Captions that the initial model writes: of all clips where a corpus comes without, else of validation, as evidence.
-def seen_by_the_captioner(wildcards):
-    """The released model reads decoded clips, the small one cached features."""
-    if SETTINGS.vast.released:
-        return all_shards(paths.shard, [wildcards.corpus])
-    return [
-        paths.features(SETTINGS, modality, wildcards.corpus)
-        for modality in SETTINGS.captions.modalities
-    ]
-
-
 rule caption:
     input:
         VAST / "weights.safetensors",

@@ -275,3 +275,13 @@ def theory_figures(*names):
     return [
         paths.figure(SETTINGS, name, kind) for name in names for kind in ("png", "svg")
     ]
+
+
+def seen_by_the_captioner(wildcards):
+    """The released model reads decoded clips, the small one cached features."""
+    if SETTINGS.vast.released:
+        return all_shards(paths.shard, [wildcards.corpus])
+    return [
+        paths.features(SETTINGS, modality, wildcards.corpus)
+        for modality in SETTINGS.captions.modalities
+    ]
