@@ -58,7 +58,7 @@ def test_a_comment_runs_nothing_again(smoke: Path, tmp_path: Path) -> None:
 
 
 def test_an_operator_of_an_objective_trains_again(smoke: Path, tmp_path: Path) -> None:
-    counts = edited(smoke, tmp_path, "pipeline/objectives/gram.py", "-pairwise_volume", "-2 * pairwise_volume")
+    counts = edited(smoke, tmp_path, "pipeline/objectives/gram.py", "others, temperature,", "others, 2 * temperature,")
     assert sum(count for name, count in counts.items() if name.startswith("train_")) == 2
     assert "vast" not in counts
     assert "decode" not in counts

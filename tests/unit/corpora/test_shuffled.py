@@ -119,7 +119,7 @@ def test_released_weights_are_said_to_be_no_case() -> None:
 
 
 def test_two_dealings_are_needed() -> None:
-    settings = load("smoke", ROOT)
+    settings = load("smoke", ROOT, "mini-way")
     table = settings.tables["leakage"].model_copy(update={"seeds": 1})
     with pytest.raises(UserError, match="two dealings"):
         next(shuffled.checks(settings.model_copy(update={"tables": settings.tables | {"leakage": table}})))

@@ -33,7 +33,7 @@ def hanging(path: str, *_: object) -> tuple[np.ndarray, float]:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A plan of six clips whose files are good, good, silent, cut short, cut in half, of a failed rendering."""
     monkeypatch.chdir(tmp_path)
-    settings = load("smoke", ROOT)
+    settings = load("smoke", ROOT, "mini-way")
     folder = paths.media(settings, "scenes")
     folder.mkdir(parents=True)
     for number in (0, 1):
