@@ -1,0 +1,1 @@
+"""Towers, VAST, captioner, heads, and the maps from released checkpoints to them."""
