@@ -100,15 +100,14 @@ class RetrievalTable:
         note: str = "",
     ) -> Record:
         """A measured number; `key` is what was ranked, None for an average over corpora."""
-        low, high = estimate.interval()
         one = self.measured.ranking(run, corpus, key)[0] if key else None
         paper = None
         if self.settings.scale == "paper":
             paper = quoted.beside(self.quoted, self.settings.run(run).method, section, column)
-        return Record(
-            self.name, section, self.labels[run], column, number(estimate.value), number(estimate.seed_deviation),
-            number(low), number(high), len(one.query) if one else None, self._protocol(corpus, key) if key else None,
-            self.measured.seeds[run], score, run, note, paper, chance=100 * one.chance() if one else None,
+        return Record.of(
+            self.name, section, self.labels[run], column, estimate, n_evaluated=len(one.query) if one else None,
+            n_protocol=self._protocol(corpus, key) if key else None, seeds=self.measured.seeds[run], score=score,
+            run=run, note=note, paper=paper, chance=100 * one.chance() if one else None,
         )  # fmt: skip
 
     def _protocol(self, corpus: str, key: Key) -> int | None:

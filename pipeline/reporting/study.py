@@ -16,7 +16,7 @@ from pipeline.estimates import estimate
 from pipeline.ranks import FULL, Key, missing
 from pipeline.reporting.contrasts import AVERAGE
 from pipeline.reporting.measured import JOINT, Measured
-from pipeline.reporting.table import Record, number
+from pipeline.reporting.table import Record
 from pipeline.settings import Settings
 from pipeline.statistics import EQUIVALENCE_BAND, Estimate
 
@@ -163,10 +163,9 @@ class Study:
         chance: float | None = None,
         seeds: int | None = None,
     ) -> Record:
-        low, high = one.interval()
-        return Record(
-            NAME, section, self.labels[run], column, number(one.value), number(one.seed_deviation), number(low),
-            number(high), n, n, seeds or self.measured.seeds[run], score, run, chance=chance,
+        return Record.of(
+            NAME, section, self.labels[run], column, one, n_evaluated=n, n_protocol=n,
+            seeds=seeds or self.measured.seeds[run], score=score, run=run, chance=chance,
         )  # fmt: skip
 
     def find(self, section: str, column: str, score: str = "") -> dict[str, Record]:

@@ -19,7 +19,7 @@ from pipeline.reporting.contrasts import AVERAGE
 from pipeline.reporting.measured import JOINT, Measured
 from pipeline.reporting.retrieval_table import cell, paths_of
 from pipeline.reporting.sweep_figure import draw
-from pipeline.reporting.table import Grid, Record, number
+from pipeline.reporting.table import Grid, Record
 from pipeline.settings import Settings
 from pipeline.statistics import EQUIVALENCE_BAND, Estimate
 
@@ -198,10 +198,9 @@ class Sweep:
         n: int | None = None,
         chance: float | None = None,
     ) -> Record:
-        low, high = estimate.interval()
-        return Record(
-            self.name, section, self.labels[run], column, number(estimate.value), number(estimate.seed_deviation),
-            number(low), number(high), n, n, self.measured.seeds[run], score, run, chance=chance,
+        return Record.of(
+            self.name, section, self.labels[run], column, estimate, n_evaluated=n, n_protocol=n,
+            seeds=self.measured.seeds[run], score=score, run=run, chance=chance,
         )  # fmt: skip
 
     def _grid(

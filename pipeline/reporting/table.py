@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import atomic, write_json
+from pipeline.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class Record:
     p_better: float | None = None
     p_holm: float | None = None
     verdict: str = ""
+
+    @classmethod
+    def of(cls, table: str, section: str, row: str, column: str, estimate: Estimate, **others: Any) -> Record:
+        """An estimated number with its deviation over seeds and its interval."""
+        low, high = estimate.interval()
+        spread = number(estimate.seed_deviation), number(low), number(high)
+        return cls(table, section, row, column, number(estimate.value), *spread, **others)
 
 
 @dataclass(frozen=True)
