@@ -79,7 +79,8 @@ def test_geometry() -> None:
     assert all(torch.equal(view.flip(-1), plain) for view, flip in zip(views, flips, strict=True) if flip)
 
 
-@pytest.mark.parametrize(("height", "width"), [(240, 320), (480, 270), (360, 640), (100, 126)])
+# At 100 x 126 torchvision rounds a side of 100.4 down, so that now and then a crop fits: a hair beyond 5:4.
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (480, 270), (360, 640), (100, 128)])
 def test_the_released_random_crop_is_the_centre_of_long_frames(height: int, width: int) -> None:
     from torchvision.transforms import RandomResizedCrop
 
