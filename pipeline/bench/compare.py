@@ -1,7 +1,7 @@
 """Two callables in turn in one process (A B A B …): medians, their ratio with its spread, and peak memory.
 
 The ratio is the median over pairs of ours / peer, its range the quartiles: neighbours in time share the machine's
-state, so other load cancels. `cpu_ratio` is the same of processor time, which other processes disturb least.
+state, so other load cancels.
 """
 
 import ctypes
@@ -22,24 +22,22 @@ class Timing(NamedTuple):
     ratio: float
     low: float
     high: float
-    cpu_ratio: float
 
 
-def timed(call: Call) -> tuple[float, float]:
-    """Wall and processor seconds of one call."""
-    wall, cpu = time.perf_counter(), time.process_time()
+def timed(call: Call) -> float:
+    """Wall seconds of one call."""
+    start = time.perf_counter()
     call()
-    return time.perf_counter() - wall, time.process_time() - cpu
+    return time.perf_counter() - start
 
 
 def compare(ours: Call, peer: Call, pairs: int) -> Timing:
     """Time `pairs` >= 2 alternations after one warm-up each."""
     ours(), peer()
     rows = [(timed(ours), timed(peer)) for _ in range(pairs)]
-    ratios = [a[0] / b[0] for a, b in rows]
+    ratios = [a / b for a, b in rows]
     low, _, high = quantiles(ratios, n=4, method="inclusive")
-    cpu = median(a[1] / b[1] for a, b in rows)
-    return Timing(median(a[0] for a, _ in rows), median(b[0] for _, b in rows), median(ratios), low, high, cpu)
+    return Timing(median(a for a, _ in rows), median(b for _, b in rows), median(ratios), low, high)
 
 
 def peak(call: Call) -> float:
@@ -63,13 +61,13 @@ def record(name: str, params: dict[str, Any], ours: Call, peer: Call, peer_name:
     timing = compare(ours, peer, pairs)
     mine, theirs = peak(ours), peak(peer)
     print(
-        f"{name} {params}: {timing.ratio:.3f} [{timing.low:.3f}, {timing.high:.3f}] cpu {timing.cpu_ratio:.3f}"
+        f"{name} {params}: {timing.ratio:.3f} [{timing.low:.3f}, {timing.high:.3f}]"
         f" · {timing.ours * 1e3:.1f} ms / {timing.peer * 1e3:.1f} ms · {mine:.0f} MB / {theirs:.0f} MB",
         flush=True,
     )
     return {
         "name": name,
-        "params": params | {"pairs": pairs, "cpu_ratio": timing.cpu_ratio},
+        "params": params | {"pairs": pairs},
         "ours": timing.ours,
         "peer": timing.peer,
         "peer_name": peer_name,

@@ -39,7 +39,8 @@ def generate(folder: Path, shape: str, count: int) -> list[Path]:
     for number in range(count):
         path = folder / f"{shape}-{number}.mp4"
         picture = f"testsrc2=size={width}x{height}:rate={FPS}:duration={SECONDS},noise=alls=8:allf=t:all_seed={number}"
-        sound = f"anoisesrc=amplitude=0.1:seed={number}:duration={SECONDS}:sample_rate=44100"
+        tone = f"0.2*sin({2 * (220 + 20 * number)}*PI*t)+0.05*(2*random(0)-1)"
+        sound = f"aevalsrc=exprs={tone}:duration={SECONDS}:sample_rate=44100"
         command = [binary(), "-v", "error", "-y", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound]
         command += ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac", str(path)]
         subprocess.run(command, check=True)

@@ -94,7 +94,7 @@ def growth(number: int) -> dict[str, Any]:
     """Time and peak memory of both directions by volume, K 2, alone; the memory is beyond that of the embeddings."""
     data = made(number, 2)
     seconds: list[float] = []
-    memory = peak(lambda: seconds.append(timed(lambda: streaming("volume", data))[0]))
+    memory = peak(lambda: seconds.append(timed(lambda: streaming("volume", data))))
     own = sum(tensor.numel() * tensor.element_size() for tensor in data) / 2**20
     print(
         f"growth {number} x {number}: {seconds[0]:.1f} s, {memory:.0f} MB beyond {own:.0f} MB of embeddings", flush=True
