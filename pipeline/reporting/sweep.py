@@ -109,7 +109,10 @@ class Sweep:
                 f"{corpus}: n {len(found.query)} among {found.items} (chance {100 * found.chance():.2f} %, smallest "
                 f"difference visible at 15 % discordant pairs {visible:.1f} points)"
             )
-        seeds = ", ".join(f"{self.labels[run]} {count}" for run, count in self.measured.seeds.items())
+        counts = self.measured.seeds
+        seeds = ", ".join(f"{self.labels[run]} {count}" for run, count in counts.items())
+        if len(set(counts.values())) == 1:
+            seeds = f"{counts[self.runs[0]]} a row"
         return [
             *self.notes,
             *sizes,

@@ -8,6 +8,7 @@ import torch
 from symile import Symile
 
 from pipeline.objectives import OBJECTIVES, parse
+from pipeline.objectives.pmrl import singular
 from tests.unit.geometry import oracles
 from tests.unit.geometry.oracles import tuples
 
@@ -190,6 +191,14 @@ def test_pmrl_gradient_is_the_svds_and_finite_where_the_svds_is_not():
     for leaf in (orthogonal, collinear):
         OBJECTIVES["pmrl"](dict(zip(NAMES, leaf, strict=False)), {}, TAU, parse("pmrl"))[0].backward()
         assert leaf.grad.isfinite().all()
+
+
+def test_pmrl_counts_nearly_equal_singular_values_as_a_gap_apart():
+    z = torch.tensor([[[1.0, 0.0]], [[1e-5, 1.0]]], dtype=torch.float64).requires_grad_()
+    _, directions = singular(z)
+    (found,) = torch.autograd.grad((directions[0, 0] - directions[0, 1]) / 2**0.5, z)
+    # A longer z_1 turns the leading (1, 1) to (1, -1) by 1 / gap, where the eigenvalues 1 +- 1e-5 lie 2e-5 apart.
+    assert found[0, 0, 0].item() == pytest.approx(1e4, rel=1e-3)
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 4])
