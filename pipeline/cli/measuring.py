@@ -116,6 +116,12 @@ def tune(
 
 
 @app.command()
+def tuning_table(scale: Scale = None) -> None:
+    """Trials, winners and curves of the equal tuning."""
+    call("pipeline.reporting.tuning.tuning", scale)
+
+
+@app.command()
 def trace(run: RunName, scale: Scale = None, threads: Threads = None) -> None:
     """Follow a run's conflicts and collapse through its training."""
     call("pipeline.training.trace.trace", scale, run, threads=threads)

@@ -16,7 +16,8 @@ from pipeline.geometry.precision import full
 def cosine(x: Tensor, y: Tensor) -> Tensor:
     """Cosine along the last axis, 0 where either vector is zero (no force, no conflict)."""
     product = x.norm(dim=-1) * y.norm(dim=-1)
-    return torch.where(product > 0, (x * y).sum(-1) / torch.where(product > 0, product, 1.0), 0.0)
+    zero = product == 0
+    return torch.where(zero, 0.0, (x * y).sum(-1) / torch.where(zero, 1.0, product))
 
 
 def conflict(z: Tensor, anchor: int, temperature: Tensor | float, exclude_self: bool = False) -> tuple[Tensor, Tensor]:

@@ -27,4 +27,5 @@ def residual_to_span(queries: Tensor, basis: Tensor) -> Tensor:
     """The same from orthonormal directions of the items, `basis [K, N', D]` (`volume.directions`)."""
     lengths = queries.square().sum(-1, keepdim=True)
     rest = squared_distance_from_span(queries, basis)
-    return torch.where(lengths > 0, rest / torch.where(lengths > 0, lengths, 1.0), 1.0)
+    zero = lengths == 0
+    return torch.where(zero, 1.0, rest / torch.where(zero, 1.0, lengths))

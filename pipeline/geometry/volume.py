@@ -22,9 +22,9 @@ RANK_COSINE = 1.0 - 1e-6  # |cos| above this: the vector lies in the span of tho
 
 
 def root(determinant: Tensor, bound: Tensor | float = 1.0) -> Tensor:
-    """sqrt(determinant), with value and gradient 0 where it is not above `EPSILON * bound`."""
-    positive = determinant > EPSILON * bound
-    return torch.where(positive, determinant, 1.0).sqrt() * positive
+    """sqrt(determinant), with value and gradient 0 where it is not above `EPSILON * bound`; NaN stays NaN."""
+    dependent = determinant <= EPSILON * bound
+    return torch.where(dependent, 1.0, determinant).sqrt() * ~dependent
 
 
 def gram(z: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def determinant(matrix: Tensor) -> Tensor:
     product = torch.ones_like(matrix[..., 0, 0])
     while matrix.shape[-1] > 1:
         pivot = matrix[..., 0, 0]
-        usable = pivot > 0
+        usable = ~(pivot <= 0)  # NaN goes on
         column = matrix[..., 1:, 0]
         inverse = torch.where(usable, pivot, 1.0).reciprocal()
         matrix = matrix[..., 1:, 1:] - column[..., :, None] * (column * inverse[..., None])[..., None, :]
@@ -95,7 +95,7 @@ def directions(items: Tensor, rank_cosine: float = RANK_COSINE) -> tuple[Tensor,
             for q in found:
                 rest = torch.addcmul(rest, (rest * q).sum(-1, keepdim=True), q, value=-1)
         left = rest.square().sum(-1) if found else squared
-        independent = left > (1.0 - rank_cosine**2) * squared
+        independent = ~(left <= (1.0 - rank_cosine**2) * squared)  # NaN goes on
         height = torch.where(independent, left, 1.0).sqrt()
         found.append(rest * (independent / height)[:, None])
         heights.append(height * independent)

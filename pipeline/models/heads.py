@@ -3,8 +3,8 @@
 A modality has a residual adapter of two layers, whose second layer starts at zero, and a linear head without bias, as
 VAST's (Chen et al. 2023, arXiv 2305.18500). A run therefore starts at the initial model's embeddings exactly. A fused
 condition (v, a, va) has a linear head with bias on the concatenated features of its modalities, as VAST's. Adapters
-have no bias, so that an absent modality, a row of zeros, has a zero embedding. Deviation: the temperature's floor
-passes the gradient on, or a temperature that fell below it could never rise again.
+have no bias, so that an absent modality, a row of zeros, has a zero embedding. Deviation: the floor of a learnt
+temperature passes the gradient on, or a temperature that fell below it could never rise again.
 """
 
 from __future__ import annotations
@@ -41,9 +41,8 @@ class Heads(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """The temperature [], not below 0.01."""
-        raw = self.raw_temperature
-        return raw + (raw.clamp_min(FLOOR) - raw).detach()
+        """The temperature []: as set where it is fixed, not below 0.01 where it is learnt."""
+        return floored(self.raw_temperature)
 
     def forward(
         self, features: Mapping[str, Tensor], fused: bool = True
@@ -88,6 +87,13 @@ class Heads(nn.Module):
         """What a weights file holds, by the names that the initial model's file has."""
         state = {name: tensor.detach() for name, tensor in self.state_dict().items()}
         return {"heads.temperature" if name == "raw_temperature" else name: tensor for name, tensor in state.items()}
+
+
+def floored(temperature: Tensor) -> Tensor:
+    """A temperature [] at least 0.01 if it is learnt; its gradient passes."""
+    if not temperature.requires_grad:
+        return temperature
+    return temperature + (temperature.clamp_min(FLOOR) - temperature).detach()
 
 
 def restore(tensors: Mapping[str, Tensor]) -> Heads:

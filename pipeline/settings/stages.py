@@ -182,8 +182,8 @@ class Tuning(Strict):
 
     trials: int = Field(gt=0, description="Sobol points a method; a power of two")
     edge: float = Field(ge=0, lt=0.5, description="outer share of a range that counts as its edge")
-    extra: int = Field(ge=0, description="trials of an extension beyond an edge that a winner lies on")
-    extensions: int = Field(ge=0, description="most extensions a method")
+    extra: int = Field(ge=0, description="trials of a round more, beyond an edge that the winner lies on")
+    rounds: int = Field(ge=0, description="rounds more that every method has")
 
 
 class Modalities(Strict):

@@ -6,13 +6,15 @@ frozen features by each objective; the test captions' concepts occur in no train
 anchor at the objective's own temperature scale 0.07; `bound` is Corollary 2's with the measured mean cosine, `stated`
 over all pairs.
 
-Growth is judged in two ways: the paired difference between most and fewest modalities (pairs share a seed), and
-Spearman's correlation with M over all trainings of a method.
+A seed is an order of the languages whose first ones are added: sets grow, and no two seeds share one where there are
+enough of them. Growth is judged in two ways: the paired difference between most and fewest modalities (pairs share a
+seed), and Spearman's correlation with M along each seed's order.
 """
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, count
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +59,27 @@ def modalities(settings: Settings) -> None:
         )
     stamp = [sha256(source), code_digest("pipeline.theory.modalities"), options.model_dump()]
     trainings: list[dict[str, Any]] = []
+    added = [number - len(BASE) for number in options.counts]
+    orders = distinct_orders(languages, added, options.subsets, settings.seed)
     for method in options.methods:
-        for count in options.counts:
-            for number in range(options.subsets):
-                names = [*BASE, *subset(languages, count - len(BASE), settings.seed + number)]
-                state = paths.state(settings, "modalities", method, digest([stamp, method, names, number]))
+        for more in added:
+            for number, order in enumerate(orders):
+                names = [*BASE, *sorted(order[:more], key=languages.index)]
+                key = digest([stamp, settings.methods[method].model_dump(), names, number])
+                state = paths.state(settings, "modalities", method, key)
                 values = measured(
                     train(settings, method, names, features, state, number), names, features, options.test
                 )
-                trainings.append({"method": method, "M": count, "seed": number, "modalities": names, "values": values})
+                trainings.append(
+                    {"method": method, "M": len(names), "seed": number, "modalities": names, "values": values}
+                )
     keys = list(trainings[0]["values"])
     records = [
-        {"method": method, "M": count, "measure": key}
-        | estimate(_values(trainings, method, count, key), options.subsets)
+        {"method": method, "M": number, "measure": key}
+        | estimate(_values(trainings, method, number, key), options.subsets)
         for method in options.methods
         for key in keys
-        for count in options.counts
+        for number in options.counts
     ]
     write_json(
         paths.theory(settings, "modalities"),
@@ -85,7 +92,7 @@ def modalities(settings: Settings) -> None:
                 "train_captions": len(about["captions"]["train"]),
                 "test_captions": min(len(about["captions"]["test"]), options.test),
                 "temperature": TEMPERATURE,
-                "intervals": "Student's 95 % over subsets of languages (each with its own seed)",
+                "intervals": "Student's 95 % over seeds, each with its own sets of languages (M = 2 and all: one set)",
                 "query": "text to picture, the same clips for every M",
                 "chance_R1": 1 / min(len(about["captions"]["test"]), options.test),
             },
@@ -94,10 +101,17 @@ def modalities(settings: Settings) -> None:
     _figure(settings, records, about["real"])
 
 
-def subset(languages: list[str], count: int, seed: int) -> list[str]:
-    """`count` languages at random, in the order of all."""
-    chosen = torch.randperm(len(languages), generator=generator(seed, 7))[:count].tolist()
-    return [languages[at] for at in sorted(chosen)]
+def distinct_orders(languages: list[str], sizes: list[int], number: int, seed: int) -> list[list[str]]:
+    """Random orders of the languages whose first `size` are a set of their own, for each size with enough sets."""
+    checked = [size for size in sizes if comb(len(languages), size) >= number]
+    found: list[list[str]] = []
+    draws = count(seed)
+    while len(found) < number:
+        draw = next(draws)
+        order = [languages[at] for at in torch.randperm(len(languages), generator=generator(draw, 7)).tolist()]
+        if all(set(order[:size]) != set(other[:size]) for other in found for size in checked):
+            found.append(order)
+    return found
 
 
 def train(
@@ -157,19 +171,18 @@ def growth(trainings: list[dict[str, Any]], method: str, key: str) -> dict[str, 
     from scipy.stats import spearmanr
 
     counts = sorted({one["M"] for one in trainings})
-    first, last = (_values(trainings, method, count, key) for count in (counts[0], counts[-1]))
-    change = estimate([b - a for a, b in zip(first, last, strict=True)], len(first))
-    chosen = [one for one in trainings if one["method"] == method]
-    values = [one["values"][key] for one in chosen]
-    rho = float(spearmanr([one["M"] for one in chosen], values).statistic) if len(set(values)) > 1 else 0.0
-    about = {"method": method, "measure": key, "from": counts[0], "to": counts[-1], "spearman": rho}
+    columns = [_values(trainings, method, number, key) for number in counts]
+    change = estimate([b - a for a, b in zip(columns[0], columns[-1], strict=True)], len(columns[0]))
+    series = list(zip(*columns, strict=True))
+    rho = [float(spearmanr(counts, values).statistic) if len(set(values)) > 1 else 0.0 for values in series]
+    about = {"method": method, "measure": key, "from": counts[0], "to": counts[-1], "spearman": estimate(rho, len(rho))}
     low, high = change["ci_low"], change["ci_high"]
     verdict = "unclear" if low is None or low <= 0 <= high else ("grows" if change["value"] > 0 else "falls")
     return about | change | {"verdict": verdict}
 
 
-def _values(trainings: list[dict[str, Any]], method: str, count: int, key: str) -> list[float]:
-    chosen = [one for one in trainings if one["method"] == method and one["M"] == count]
+def _values(trainings: list[dict[str, Any]], method: str, number: int, key: str) -> list[float]:
+    chosen = [one for one in trainings if one["method"] == method and one["M"] == number]
     return [one["values"][key] for one in chosen]
 
 

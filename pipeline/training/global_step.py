@@ -21,7 +21,7 @@ from torch import Tensor
 from pipeline import encoded, loop, written
 from pipeline.clips import Clips
 from pipeline.errors import UserError
-from pipeline.models.heads import FLOOR
+from pipeline.models.heads import floored
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.models.vast_full import VastFull
 from pipeline.objectives import OBJECTIVES
@@ -144,7 +144,7 @@ class Step:
         how, place = self.how, self.place
         leaves = {name: place.gather(value).requires_grad_() for name, value in embeddings.items()}
         raw = self.model.temperature
-        temperature = raw + (raw.clamp_min(FLOOR) - raw).detach()
+        temperature = floored(raw)
         equal = equal.to(place.device)
         same = equal[:, None] == equal if how.settings.equal_captions == "masked" else None
         chosen = {name: leaves[name] for name in how.modalities}
@@ -194,9 +194,7 @@ class Step:
     def _negatives(self, embeddings: dict[str, Tensor], equal: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """For each of this process's rows another clip and another text, drawn by similarity, no equal caption."""
         similarity = (
-            (embeddings["text"] @ embeddings["fused_va"].T / self.model.temperature.detach().clamp_min(FLOOR))
-            .float()
-            .cpu()
+            (embeddings["text"] @ embeddings["fused_va"].T / floored(self.model.temperature).detach()).float().cpu()
         )
         allowed = equal[:, None] != equal
         draws = loop.generator(self.seed, 6, step, self.place.rank)

@@ -45,6 +45,8 @@ def trace(settings: Settings, run: str) -> None:
     watched = {corpus: rows(read(file, "val", how.modalities), theory.trace_rows) for corpus, file in files.items()}
     weights = paths.model(settings, origin, 0) / "weights.safetensors"
     initial = initial_heads(weights)
+    stamps = [how.plain(), code_digest("pipeline.training.trace"), sha256(weights), theory.trace_rows]
+    stamps += [[sha256(file) for file in files.values()]]
 
     def measure(heads: Heads) -> dict[str, float]:
         return measures(heads, how, watched)
@@ -53,8 +55,7 @@ def trace(settings: Settings, run: str) -> None:
     for seed in range(theory.trace_seeds):
         with torch.no_grad():
             first = {"step": 0} | measure(begin(how, data, initial, seed))
-        stamp = digest([how.plain(), code_digest("pipeline.training.trace"), sha256(weights), theory.trace_rows, seed])
-        state = paths.state(settings, "trace", run, stamp)
+        state = paths.state(settings, "trace", run, digest([*stamps, seed]))
         fit(how, data, initial, measure, state, seed, f"trace of {run} seed {seed}")
         series.append([first, *(line for line in lines(state) if "mean/zeta" in line)])
     steps = [line["step"] for line in series[0]]

@@ -3,9 +3,9 @@
 Trials are points of a scrambled Sobol sequence (the seed is the settings'), each one training with one seed and the
 method's budget, on the train splits alone. The criterion is validation MRR, the mean over corpora and directions,
 under the score that is best on validation (`fused` only where the objective trains that head); the test set is not read
-here. A winner in the outer part of a range extends the range beyond that edge and adds trials there, the same rule for
-all methods; how many were spent is recorded. Every trial is kept: `curve` is the expected best of k trials (Dodge et
-al. 2019). Trials are resumable one by one: each has its own state folder and its outcome a file.
+here. Then every method has the same number of rounds of more trials: beyond the edge of a range where the winner lies in
+its outer part, within the range where it does not. Every trial is kept: `curve` is the expected best of k of the first
+trials (Dodge et al. 2019). Trials are resumable one by one: each has its own state folder and its outcome a file.
 
 Trials train the heads on pooled features. Where runs train everything (paper scale) that is a proxy, said in the file.
 """
@@ -30,8 +30,8 @@ from pipeline.training.train import changed, final, fit, initial_heads, recipe
 from pipeline.training.validation import validate
 
 Values = dict[str, float | str]
-#: The seed of all trials; the tuned runs are trained with their own.
-SEED = 0
+#: The seed of all trials, which no run has: the winner is trained anew.
+SEED = 10_000
 MRR = "/MRR"
 
 
@@ -43,11 +43,9 @@ def tune(settings: Settings, method: str) -> None:
     space = dict(settings.spaces[method])
     done = [trial(values) for values in sobol(space, settings.tuning.trials, settings.seed)]
     spaces = [_plain(space)]
-    for round_ in range(settings.tuning.extensions):
+    for round_ in range(settings.tuning.rounds):
         best = max(done, key=lambda one: one["mrr"])
         beyond = extended(space, best["values"], settings.tuning.edge)
-        if not beyond or not settings.tuning.extra:
-            break
         done += [trial(values) for values in sobol(space | beyond, settings.tuning.extra, settings.seed + 1 + round_)]
         space = widened(space, beyond)
         spaces.append(_plain(space))
@@ -66,7 +64,7 @@ def tune(settings: Settings, method: str) -> None:
             "spent": len(done),
             "curve": curve([one["mrr"] for one in done[: settings.tuning.trials]]),
             "winner": best,
-            "on_edge": extended(space, best["values"], settings.tuning.edge) != {},
+            "on_edge": sorted(extended(space, best["values"], settings.tuning.edge)),
         },
     )
 

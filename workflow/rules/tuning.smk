@@ -28,3 +28,26 @@ rule tune_method:
         ),
     shell:
         stage_beside("tune --method {wildcards.method}")
+
+
+rule report_tuning:
+    input:
+        expand(paths.tuning(SETTINGS, "{method}"), method=SETTINGS.spaces),
+    output:
+        report(
+            table_files(TUNING)
+            + [paths.figure(SETTINGS, TUNING, kind) for kind in ("png", "svg")],
+            caption="../report/tuning.rst",
+            category="Retrieval",
+        ),
+    log:
+        log_of("tuning"),
+    benchmark:
+        benchmark_of("tuning")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_digest("pipeline.reporting.tuning"),
+        settings=digest([SETTINGS.tuning]),
+    shell:
+        stage("tuning-table")

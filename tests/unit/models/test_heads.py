@@ -117,3 +117,10 @@ def test_temperature_has_a_floor_it_can_leave() -> None:
     heads.temperature.backward()
     assert heads.temperature.item() == pytest.approx(FLOOR)
     assert heads.raw_temperature.grad == 1
+
+
+def test_a_fixed_temperature_is_what_it_says() -> None:
+    heads = Heads(WIDTHS, 6, 0)
+    heads.raw_temperature.data.fill_(0.002)
+    heads.raw_temperature.requires_grad_(False)
+    assert heads.temperature.item() == pytest.approx(0.002)

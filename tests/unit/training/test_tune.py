@@ -1,4 +1,4 @@
-"""Spaces, extensions, curves; a search that is killed goes on where it was; a tuned run takes the winner."""
+"""Spaces, rounds, curves; a search that is killed goes on where it was; a tuned run takes the winner."""
 
 from __future__ import annotations
 
@@ -89,13 +89,45 @@ def test_a_search_goes_on_and_a_tuned_run_takes_its_winner(settings: Settings, m
 
     monkeypatch.setattr(module, "fit", rest)
     module.tune(settings, "gram")
-    assert len(again) == settings.tuning.trials - 1
+    budget = settings.tuning.trials + settings.tuning.rounds * settings.tuning.extra
+    assert len(again) == budget - 1
     found = read_json(paths.tuning(settings, "gram"))
-    assert found["spent"] == len(found["trials"]) == len(found["curve"]) == settings.tuning.trials
+    assert found["spent"] == len(found["trials"]) == budget
+    assert len(found["curve"]) == settings.tuning.trials
     assert found["winner"]["mrr"] == max(trial["mrr"] for trial in found["trials"])
     how = recipe(settings, "gram-tuned")
     assert how.optimisation.learning_rate == found["winner"]["values"]["learning_rate"]
     assert how.temperature == found["winner"]["values"]["temperature"]
+
+
+def test_rounds_go_beyond_the_edge_or_within_the_space_and_cost_the_same(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings.model_copy(
+        update={"tuning": settings.tuning.model_copy(update={"trials": 8, "rounds": 2, "extra": 2})}
+    )
+
+    def asked(best: float) -> list[float]:
+        rates: list[float] = []
+
+        def trial(_: object, values: module.Values) -> dict[str, object]:
+            rates.append(float(values["learning_rate"]))
+            near = -abs(module.log(rates[-1] / best))
+            return {"values": values, "mrr": near, "score": "cosine", "scores": {}, "failure": ""}
+
+        monkeypatch.setattr(module.Trials, "__call__", trial)
+        module.tune(settings, "infonce")
+        return rates
+
+    low, high = settings.spaces["infonce"]["learning_rate"].bounds
+    inside, beyond = asked((low * high) ** 0.5), asked(high)
+    assert len(inside) == len(beyond) == 12
+    assert low <= min(inside) and max(inside) <= high
+    assert min(beyond[8:10]) > 0.5 * high and max(beyond) > high
+
+
+def test_no_run_has_the_seed_of_the_trials(settings: Settings) -> None:
+    assert max(settings.seeds(run) for run in settings.runs) <= module.SEED
 
 
 def test_a_training_that_breaks_down_scores_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
