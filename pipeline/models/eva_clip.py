@@ -10,14 +10,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from timm.models.eva import Eva
 from torch import Tensor, nn
 
 from pipeline.models import clip
 from pipeline.models.checkpoint import assign, read
 from pipeline.models.pixels import Geometry, prepare
+
+if TYPE_CHECKING:
+    from timm.models.eva import Eva
 
 TEXT = clip.TextConfig(width=768, layers=12, heads=12, hidden=3072, embedding=1024)
 
@@ -46,6 +49,8 @@ TINY = Config(
 
 def visual(config: Config = REAL) -> Eva:
     """timm's EVA at `config`; at REAL it has the published 1,012.6 M parameters."""
+    from timm.models.eva import Eva  # here, since it takes seconds: most jobs have no use for it
+
     return Eva(
         img_size=config.image,
         patch_size=config.patch,
