@@ -12,8 +12,6 @@ TRAIN = "pipeline.training.train.train"
 
 #: With `vast.released`: the released model instead of towers and a model that are trained.
 RELEASED = {
-    "pipeline.features.convert.convert": "pipeline.features.released.convert",
-    "pipeline.features.tower.train": "pipeline.features.released.convert_audio",
     "pipeline.features.extract.extract": "pipeline.features.released.extract",
     "pipeline.vast.train.train": "pipeline.vast.released.load",
     "pipeline.vast.pool.pool": "pipeline.vast.released.pool",

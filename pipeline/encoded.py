@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline.clips import Clips
+from pipeline.models.bert import Bert
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.models.vast_full import VastFull
 from pipeline.pooled import Pooled
@@ -38,21 +39,21 @@ def pooled(model: VastFull, words: Tokenizer, settings: Settings, corpus: str, t
     texts = [caption for captions in clips.captions for caption in captions]
     owner = [row for row, captions in enumerate(clips.captions) for _ in captions]
     number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    encoded = text(model, words, settings, list(number))
+    encoded = text(model.text, words, settings, list(number))
     rows_of_texts = torch.tensor([number[one] for one in texts])
     items = {"vision": torch.cat(vision), "audio": torch.cat(audio)}
     return Pooled(table["clip_id"].tolist(), encoded[rows_of_texts], torch.tensor(owner), items)
 
 
 @torch.inference_mode()
-def text(model: VastFull, words: Tokenizer, settings: Settings, texts: list[str]) -> Tensor:
+def text(model: Bert, words: Tokenizer, settings: Settings, texts: list[str]) -> Tensor:
     """[CLS] [C, Dt] of texts, fp32 on the CPU."""
     device = next(model.parameters()).device
     blocks = []
     for start in range(0, len(texts), TEXTS):
         ids, mask = tokens(words, texts[start : start + TEXTS], settings.vast.text.length)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.training.optimisation.precision == "bf16"):
-            blocks.append(model.text.encode(ids.to(device), mask.to(device))[:, 0].float().cpu())
+            blocks.append(model.encode(ids.to(device), mask.to(device))[:, 0].float().cpu())
     return torch.cat(blocks)
 
 

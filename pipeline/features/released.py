@@ -1,4 +1,4 @@
-"""Towers and features at paper scale: VAST's own towers out of its released checkpoint, pooled features a clip.
+"""Features at paper scale, by the towers that the stage vast takes out of the released checkpoint.
 
 The features are resumed a shard: a shard that is done lies in `state/`. Features of vision [n, chunks, slots, width]
 and of audio [n, 1, width] have the layout of mini's (pipeline/features/extract.py).
@@ -16,29 +16,10 @@ from pipeline import files, manifest, paths
 from pipeline.clips import slices
 from pipeline.errors import UserError
 from pipeline.features import clips
-from pipeline.models import checkpoint, released
+from pipeline.models import released
 from pipeline.settings import AudioTower, Settings
 
 MODALITIES = ("vision", "audio")
-
-
-def convert(settings: Settings, modality: str) -> None:
-    """Write a tower's weights out of the released checkpoint; for audio also the (one) candidate's record."""
-    state = released.read(settings).state_dict()
-    prefix = "vision.visual." if modality == "vision" else "audio."
-    kept = {
-        ("visual." if modality == "vision" else "") + name: v.clone()
-        for name, v in checkpoint.part(state, prefix).items()
-    }
-    files.save_tensors(paths.tower_weights(settings, modality), kept)
-    if modality == "audio":
-        record = {"chosen": settings.audio.name, "probe": "none: the tower is the released model's"}
-        files.write_json(paths.table(settings, "towers", "json"), record)
-
-
-def convert_audio(settings: Settings) -> None:
-    """The audio tower, in the place of its training."""
-    convert(settings, "audio")
 
 
 def extract(settings: Settings, modality: str, corpus: str) -> None:

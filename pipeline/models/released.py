@@ -5,6 +5,7 @@ At paper scale the frozen towers are VAST's own (its checkpoint holds them, fine
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -61,19 +62,35 @@ def read(settings: Settings) -> vast_full.VastFull:
 
 def stored(settings: Settings, run: str = "vast", seed: int = 0) -> vast_full.VastFull:
     """The model in our own weights file of a run; its decoder is tied as that of the released one."""
+    path, state = _whole(settings, run, seed)
+    text = _text_config(settings, checkpoint.part(state, "text."))
+    model = vast_full.VastFull(replace(config(settings), text=text))
+    checkpoint.assign(model, state, str(path))
+    return model.eval()
+
+
+def stored_text(settings: Settings, run: str = "vast", seed: int = 0) -> bert.Bert:
+    """Its BERT alone, which is quicker to make than the whole."""
+    path, whole = _whole(settings, run, seed)
+    state = checkpoint.part(whole, "text.")
+    model = bert.Bert(_text_config(settings, state))
+    checkpoint.assign(model, state, str(path))
+    return model.eval()
+
+
+def _whole(settings: Settings, run: str, seed: int) -> tuple[Path, dict[str, Tensor]]:
     path = paths.model(settings, run, seed) / "weights.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: missing; make it with `snakemake --cores all {path}`")
     state = checkpoint.part(load_tensors(path), WHOLE)
     if not state:
         raise UserError(f"{path}: holds heads alone; params: training.trains must be the one it was trained with")
-    sizes = config(settings)
-    decoder, words = (
-        state[f"text.{name}"] for name in ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight")
-    )
-    model = vast_full.VastFull(replace(sizes, text=replace(sizes.text, tied=torch.equal(decoder, words))))
-    checkpoint.assign(model, state, str(path))
-    return model.eval()
+    return path, state
+
+
+def _text_config(settings: Settings, state: Mapping[str, Tensor]) -> bert.Config:
+    decoder, words = state["cls.predictions.decoder.weight"], state["bert.embeddings.word_embeddings.weight"]
+    return replace(config(settings).text, tied=torch.equal(decoder, words))
 
 
 def heads(model: vast_full.VastFull) -> dict[str, Tensor]:
@@ -85,6 +102,16 @@ def heads(model: vast_full.VastFull) -> dict[str, Tensor]:
         found[f"heads.fused_{short}.weight"] = found[f"heads.{name}.weight"].clone()
         found[f"heads.fused_{short}.bias"] = torch.zeros_like(found["heads.fused_va.bias"])
     return found | {"heads.temperature": model.temperature.detach()}
+
+
+def tower_weights(model: vast_full.VastFull) -> dict[str, dict[str, Tensor]]:
+    """The weights of its two towers, as `tower` loads them."""
+    state = model.state_dict()
+    visual = checkpoint.part(state, "vision.visual.")
+    return {
+        "vision": {f"visual.{name}": value.clone() for name, value in visual.items()},
+        "audio": {name: value.clone() for name, value in checkpoint.part(state, "audio.").items()},
+    }
 
 
 @cache
@@ -124,10 +151,10 @@ class FrozenAudio:
 
 
 def tower(settings: Settings, modality: str) -> FrozenVision | FrozenAudio:
-    """A frozen tower with the weights that `convert` of the features stage has written."""
+    """A frozen tower with the weights that `load` of the stage vast has written."""
     path = paths.tower_weights(settings, modality)
     if not path.is_file():
-        raise UserError(f"{path}: missing; run: python -m pipeline tower --modality {modality}")
+        raise UserError(f"{path}: missing; run: python -m pipeline vast")
     sizes = config(settings)
     if modality == "vision":
         vision = eva_clip.EvaClip(sizes.vision)

@@ -92,7 +92,7 @@ def embed_text(settings: Settings, run: str, seed: int, text: str) -> Tensor:
         from pipeline.models import released
 
         owner = (run, seed) if settings.trains(run) == "everything" else ("vast", 0)
-        pooled = encoded.text(released.stored(settings, *owner), released.tokenizer(settings), settings, [text])
+        pooled = encoded.text(released.stored_text(settings, *owner), released.tokenizer(settings), settings, [text])
     return restore(load_tensors(weights)).embed(text=pooled)["text"]
 
 

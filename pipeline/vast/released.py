@@ -1,6 +1,6 @@
 """The stage `vast` at paper scale: the released checkpoint instead of a training, and what the later stages need of it.
 
-`load` writes it under our names, with its heads by the names that all runs share; `pool` the text features beside the
+`load` writes it under our names, with its heads by the names that all runs share, and its towers apart; `pool` the text features beside the
 towers'; `evidence` its recall on validation; `match` the probabilities of a fixed gallery, from the whole token sets.
 """
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pipeline import files, manifest, paths
 from pipeline.clips import Clips
 from pipeline.errors import UserError
-from pipeline.models import released, vast_full
+from pipeline.models import bert, released, vast_full
 from pipeline.models.heads import restore
 from pipeline.pooled import read
 from pipeline.settings import Settings
@@ -27,7 +27,7 @@ TEXTS = 256
 
 
 def load(settings: Settings, run: str = "vast") -> None:
-    """Write weights.safetensors, run.json and an empty metrics.jsonl of the initial model."""
+    """Write weights.safetensors, run.json and an empty metrics.jsonl of the initial model, and its frozen towers."""
     started = time.monotonic()
     if settings.run(run).shuffle_text:
         raise UserError(f"run {run}: released weights cannot be trained on shuffled text; leave out vast.released")
@@ -46,12 +46,16 @@ def load(settings: Settings, run: str = "vast") -> None:
     with files.atomic(folder / "metrics.jsonl") as temporary:
         temporary.write_text("")
     files.write_json(folder / "run.json", record)
+    for modality, tensors in released.tower_weights(model).items():
+        files.save_tensors(paths.tower_weights(settings, modality), tensors)
+    chosen = {"chosen": settings.audio.name, "probe": "none: the tower is the released model's"}
+    files.write_json(paths.table(settings, "towers", "json"), chosen)
     files.save_tensors(folder / "weights.safetensors", whole | released.heads(model))
 
 
 def pool(settings: Settings, run: str = "vast") -> None:
     """Write the pooled features of all corpora (layout: pipeline/pooled.py)."""
-    model = released.stored(settings, run).to(released.device())
+    model = released.stored_text(settings, run).to(released.device())
     words = released.tokenizer(settings)
     for corpus in settings.corpora:
         tensors: dict[str, Tensor] = {}
@@ -67,14 +71,14 @@ def pool(settings: Settings, run: str = "vast") -> None:
 
 
 @torch.inference_mode()
-def text(model: vast_full.VastFull, split: data.Split) -> Tensor:
+def text(model: bert.Bert, split: data.Split) -> Tensor:
     """[CLS] [C, width] of all captions, fp32; equal captions have equal rows."""
     device, rows, parts = released.device(), split.distinct(), []
     for block in rows.split(TEXTS):
         longest = int(split.lengths[block].max())
         mask = torch.arange(longest) < split.lengths[block, None]
         with torch.autocast(device.type, torch.bfloat16):
-            encoded = model.text.encode(split.ids[block, :longest].to(device), mask.to(device))
+            encoded = model.encode(split.ids[block, :longest].to(device), mask.to(device))
         parts.append(encoded[:, 0].float().cpu())
     return torch.cat(parts)[split.number]
 

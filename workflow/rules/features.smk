@@ -17,47 +17,46 @@ if RANDOM:
             stage("random-weights")
 
 
-rule vision_tower:
-    input:
-        RANDOM,
-    output:
-        paths.tower_weights(SETTINGS, "vision"),
-    log:
-        log_of("tower/vision"),
-    benchmark:
-        benchmark_of("tower/vision")
-    conda:
-        ENVIRONMENT
-    params:
-        code=code_of("pipeline.features.convert.convert"),
-        settings=digest(SETTINGS.vision),
-    shell:
-        stage("tower --modality vision")
+if not SETTINGS.vast.released:
 
+    rule vision_tower:
+        output:
+            paths.tower_weights(SETTINGS, "vision"),
+        log:
+            log_of("tower/vision"),
+        benchmark:
+            benchmark_of("tower/vision")
+        conda:
+            ENVIRONMENT
+        params:
+            code=code_of("pipeline.features.convert.convert"),
+            settings=digest(SETTINGS.vision),
+        shell:
+            stage("tower --modality vision")
 
-rule audio_tower:
-    input:
-        # A released tower needs no clips, one that is trained does.
-        RANDOM if SETTINGS.vast.released else MANIFESTS + all_shards(paths.shard),
-    output:
-        paths.tower_weights(SETTINGS, "audio"),
-        paths.table(SETTINGS, "towers", "json"),
-    log:
-        log_of("tower/audio"),
-    benchmark:
-        benchmark_of("tower/audio")
-    # The longest job before `vast`.
-    priority: 1
-    conda:
-        ENVIRONMENT
-    threads: SETTINGS.threads_beside
-    resources:
-        gpu=min(GPUS, 1),
-    params:
-        code=code_of("pipeline.features.tower.train"),
-        settings=digest([SETTINGS.audio, SETTINGS.audio_candidates, SETTINGS.seed]),
-    shell:
-        stage_beside("tower --modality audio")
+    rule audio_tower:
+        input:
+            MANIFESTS,
+            all_shards(paths.shard),
+        output:
+            paths.tower_weights(SETTINGS, "audio"),
+            paths.table(SETTINGS, "towers", "json"),
+        log:
+            log_of("tower/audio"),
+        benchmark:
+            benchmark_of("tower/audio")
+        # The longest job before `vast`.
+        priority: 1
+        conda:
+            ENVIRONMENT
+        threads: SETTINGS.threads_beside
+        resources:
+            gpu=min(GPUS, 1),
+        params:
+            code=code_of("pipeline.features.tower.train"),
+            settings=digest([SETTINGS.audio, SETTINGS.audio_candidates, SETTINGS.seed]),
+        shell:
+            stage_beside("tower --modality audio")
 
 
 for modality in ("vision", "audio"):

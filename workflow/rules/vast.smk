@@ -8,28 +8,54 @@ TOWERS = [
 ]
 
 
-rule vast:
-    input:
-        # The released model needs no clips, one that is trained does.
-        RANDOM if SETTINGS.vast.released else MANIFESTS + TOWERS,
-    output:
-        paths.model(SETTINGS, "{initial}", 0) / "weights.safetensors",
-        paths.model(SETTINGS, "{initial}", 0) / "run.json",
-        paths.model(SETTINGS, "{initial}", 0) / "metrics.jsonl",
-    log:
-        log_of("{initial}"),
-    benchmark:
-        benchmark_of("{initial}")
-    conda:
-        ENVIRONMENT
-    threads: SETTINGS.threads
-    resources:
-        gpu=min(GPUS, 1),
-    params:
-        code=code_of("pipeline.vast.train.train"),
-        settings=digest([SETTINGS.vast, SETTINGS.seed]),
-    shell:
-        stage("vast --run {wildcards.initial}")
+if SETTINGS.vast.released:
+
+    rule vast:
+        # The released model needs no clips; its frozen towers come out of the same file.
+        input:
+            RANDOM,
+        output:
+            [
+                VAST / name
+                for name in ("weights.safetensors", "run.json", "metrics.jsonl")
+            ],
+            [paths.tower_weights(SETTINGS, m) for m in ("vision", "audio")],
+            paths.table(SETTINGS, "towers", "json"),
+        log:
+            log_of("vast"),
+        benchmark:
+            benchmark_of("vast")
+        conda:
+            ENVIRONMENT
+        params:
+            code=code_of("pipeline.vast.train.train"),
+            settings=digest([SETTINGS.vast, SETTINGS.vision, SETTINGS.audio]),
+        shell:
+            stage("vast")
+
+else:
+
+    rule vast:
+        input:
+            MANIFESTS + TOWERS,
+        output:
+            paths.model(SETTINGS, "{initial}", 0) / "weights.safetensors",
+            paths.model(SETTINGS, "{initial}", 0) / "run.json",
+            paths.model(SETTINGS, "{initial}", 0) / "metrics.jsonl",
+        log:
+            log_of("{initial}"),
+        benchmark:
+            benchmark_of("{initial}")
+        conda:
+            ENVIRONMENT
+        threads: SETTINGS.threads
+        resources:
+            gpu=min(GPUS, 1),
+        params:
+            code=code_of("pipeline.vast.train.train"),
+            settings=digest([SETTINGS.vast, SETTINGS.seed]),
+        shell:
+            stage("vast --run {wildcards.initial}")
 
 
 rule pool:
