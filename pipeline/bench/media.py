@@ -29,6 +29,8 @@ from pipeline.shards import Shard, Writer
 FRAMES, SIZE, RATE = 8, 224, 16_000
 SECONDS, FPS = 10, 25
 SHAPES = {"240p": (320, 240), "720p": (1280, 720)}
+#: Clips and pairs: a 720p clip takes a second.
+SIZES = {"240p": (8, 12), "720p": (4, 6)}
 LIMIT = 60.0
 
 
@@ -118,12 +120,12 @@ def from_shard(stored: Shard) -> Any:
 
 def main(path: Path, quick: bool = False) -> None:
     """Run all comparisons and write the records."""
-    count, pairs = (2, 3) if quick else (8, 12)
     peers: dict[str, Callable[[list[Path]], Any]] = {"decord": decord_alone, "pyav": pyav_alone}
     records = []
     with tempfile.TemporaryDirectory(prefix="bench-media-") as name:
         folder = Path(name)
         for shape in SHAPES:
+            count, pairs = (2, 3) if quick else SIZES[shape]
             files = generate(folder, shape, count)
             work, params = tasks(files), {"shape": shape, "clips": count, "frames": FRAMES, "seconds": SECONDS}
             mine = partial(ours, files, work)
