@@ -15,7 +15,7 @@ RELEASED = {
     "pipeline.features.extract.extract": "pipeline.features.released.extract",
     "pipeline.vast.train.train": "pipeline.vast.released.load",
     "pipeline.vast.pool.pool": "pipeline.vast.released.pool",
-    "pipeline.vast.evidence.evidence": "pipeline.vast.released.evidence",
+    "pipeline.vast.evidence.evidence": "pipeline.vast.released_evidence.evidence",
     "pipeline.vast.matching.match": "pipeline.vast.released.match",
     "pipeline.captions.caption.caption": "pipeline.captions.released.caption",
 }

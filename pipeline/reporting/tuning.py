@@ -1,7 +1,7 @@
 """Table `tuning`: what each method's equal tuning spent and found, on validation; the figure shows its curve.
 
-The curve is the expected best validation MRR of k trials of the first, common design (Dodge et al. 2019): a method whose
-curve still rises would gain from more trials. Nothing here has seen a test set.
+The curve is the expected best validation MRR of k trials of the first, common design (Dodge et al. 2019): a method
+whose curve still rises would gain from more trials. Nothing here has seen a test set.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 Trials are points of a scrambled Sobol sequence (the seed is the settings'), each one training with one seed and the
 method's budget, on the train splits alone. The criterion is validation MRR, the mean over corpora and directions,
-under the score that is best on validation (`fused` only where the objective trains that head); the test set is not read
-here. Then every method has the same number of rounds of more trials: beyond the edge of a range where the winner lies in
-its outer part, within the range where it does not. Every trial is kept: `curve` is the expected best of k of the first
-trials (Dodge et al. 2019). Trials are resumable one by one: each has its own state folder and its outcome a file.
+under the score that is best on validation (`fused` only where the objective trains that head); the test set is not
+read here. Then every method has the same number of rounds of more trials: beyond the edge of a range where the winner
+lies in its outer part, within the range where it does not. Every trial is kept: `curve` is the expected best of k of
+the first trials (Dodge et al. 2019). Trials are resumable one by one: each has its own state folder and its outcome a
+file.
 
 Trials train the heads on pooled features. Where runs train everything (paper scale) that is a proxy, said in the file.
 """

@@ -1,7 +1,7 @@
 """The stage `vast` at paper scale: the released checkpoint instead of a training, and what the later stages need of it.
 
-`load` writes it under our names, with its heads by the names that all runs share, and its towers apart; `pool` the text features beside the
-towers'; `evidence` its recall on validation; `match` the probabilities of a fixed gallery, from the whole token sets.
+`load` writes it under our names, with its heads by the names that all runs share, and its towers apart; `pool` the text
+features beside the towers'; `match` the probabilities of a fixed gallery, from the whole token sets.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from pipeline import files, manifest, paths
 from pipeline.clips import Clips
 from pipeline.errors import UserError
 from pipeline.models import bert, released, vast_full
-from pipeline.models.heads import restore
-from pipeline.pooled import read
 from pipeline.settings import Settings
-from pipeline.vast import data, matching, measures
+from pipeline.vast import data, matching
 
 TEXTS = 256
 
@@ -81,21 +79,6 @@ def text(model: bert.Bert, split: data.Split) -> Tensor:
             encoded = model.encode(split.ids[block, :longest].to(device), mask.to(device))
         parts.append(encoded[:, 0].float().cpu())
     return torch.cat(parts)[split.number]
-
-
-def evidence(settings: Settings) -> None:
-    """Write R@1 of text to each fused condition on validation, beside chance."""
-    model = restore(files.load_tensors(paths.model(settings, "vast", 0) / "weights.safetensors"))
-    record: dict[str, dict[str, float]] = {}
-    for corpus in settings.corpora:
-        split = read(paths.pooled(settings, corpus), "val", ("text", "vision", "audio"))
-        with torch.inference_mode():
-            embeddings, fused = model(split.features())
-        record[corpus] = {"clips": len(split.ids)}
-        for name, label in (("va", "T2VA"), ("v", "T2V"), ("a", "T2A")):
-            value, chance = measures.recall_at_1(embeddings["text"] @ fused[name].T, split.hits())
-            record[corpus] |= {f"R@1 {label}": value, "R@1 chance": chance}
-    files.write_json(paths.evidence(settings), {"split": "val", "corpora": record})
 
 
 def match(settings: Settings, corpus: str) -> None:
