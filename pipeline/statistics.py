@@ -62,8 +62,11 @@ class Estimate:
         return np.asarray(self.per_seed.std(axis=-1, ddof=1) if seeds > 1 else np.full(self.value.shape, np.nan))
 
     def p_value(self) -> Array:
-        """Two-sided p for a mean of zero: how often a resample strays from the estimate as far as zero does."""
-        strays = np.abs(self.resamples - self.value[..., None]) >= np.abs(self.value)[..., None]
+        """Two-sided p for a mean of zero: how often a resample strays from the estimate as far as zero does.
+
+        1 where there is one cluster only: nothing can be resampled, so nothing is shown.
+        """
+        strays = ~(np.abs(self.resamples - self.value[..., None]) < np.abs(self.value)[..., None])  # NaN strays
         return np.asarray((1 + strays.sum(axis=-1)) / (1 + self.resamples.shape[-1]))
 
 

@@ -132,6 +132,6 @@ def _cell(record: Record) -> str:
 def _sign(value: float, low: float, high: float, paper: float | None) -> str:
     if paper is None:
         return ""
-    if low <= 0 <= high:
+    if not (low > 0 or high < 0):  # NaN: one cluster, no interval
         return "sign not settled"
     return "sign agrees" if value * paper > 0 else "sign differs"

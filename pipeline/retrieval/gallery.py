@@ -5,6 +5,7 @@ The file (ours and anybody's): safetensors with, for a split such as `test`,
   `test/text_clip`   [C]      row of the clip that the caption describes (optional: caption i describes clip i)
   `test/<modality>`  [n, D]   one row a clip for `vision`, `audio` or any other name; a row of zeros: the clip lacks it
   `test/fused_<c>`   [n, D]   optional: one embedding a clip for the modalities with these letters, e.g. `fused_va`
+                              (directions are named by these first letters, so no two modalities may share one)
 and metadata, JSON: `ids` {split: [n clip ids]} and, optional, `manifest` (SHA-256 of the manifest it was made from) and
 `stale` (scores that the training left behind, e.g. `["fused"]`: shown, never the headline).
 
@@ -14,7 +15,7 @@ clip that carries it answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from pipeline import manifest as manifests
 from pipeline.errors import UserError
-from pipeline.files import save_tensors, sha256
+from pipeline.files import load_metadata, load_tensors, save_tensors, sha256
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -92,6 +93,15 @@ def letters(modalities: Sequence[str]) -> str:
     return "".join(name[0].upper() for name in modalities)
 
 
+def _same_letter(modalities: Iterable[str]) -> str | None:
+    """What is wrong with the names of modalities: two, or one and `text`, would have the same directions."""
+    owner = {"T": "text"}
+    for name in modalities:
+        if (other := owner.setdefault(name[:1].upper(), name)) != name:
+            return f"modalities '{other}' and '{name}' share the letter that names their directions; rename one"
+    return None
+
+
 def write_embeddings(
     path: Path | str,
     ids: Sequence[str],
@@ -103,10 +113,14 @@ def write_embeddings(
     split: str = "test",
     manifest: Path | str | None = None,
 ) -> None:
-    """Write embeddings in the format above; `items` and `fused` are keyed by modality and by letters (`va`).
+    """Write a split in the format above; `items` and `fused` are keyed by modality and by letters (`va`).
 
-    ValueError if lengths do not fit. Values are checked when they are evaluated.
+    Other splits that the file holds already stay: write `val` and `test` one after the other, in any order. ValueError
+    if lengths do not fit, if two modalities share their first letter, or if a split that stays was made from another
+    manifest or is of another width. Values are checked when they are evaluated.
     """
+    if problem := _same_letter(items):
+        raise ValueError(problem)
     for name, tensor in {**items, **(fused or {})}.items():
         if len(tensor) != len(ids):
             raise ValueError(f"{name}: {len(tensor)} rows for {len(ids)} ids")
@@ -117,10 +131,32 @@ def write_embeddings(
     # Copies, since one tensor may be given under two names and safetensors refuses shared memory.
     tensors = {f"{split}/{name}": tensor.detach().float().clone() for name, tensor in named.items()}
     tensors[f"{split}/text_clip"] = clips
-    metadata: dict[str, Any] = {"ids": {split: list(ids)}}
-    if manifest is not None:
-        metadata["manifest"] = sha256(Path(manifest))
-    save_tensors(Path(path), tensors, metadata)
+    digest = None if manifest is None else sha256(Path(manifest))
+    others, metadata = _other_splits(Path(path), split, digest, text.shape[-1])
+    metadata["ids"] = metadata.get("ids", {}) | {split: list(ids)}
+    if digest is not None:
+        metadata["manifest"] = digest
+    save_tensors(Path(path), others | tensors, metadata)
+
+
+def _other_splits(
+    path: Path, split: str, manifest: str | None, width: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of the other splits that a file holds, and the metadata that they come with."""
+    if not path.is_file():
+        return {}, {}
+    try:
+        tensors = {name: one for name, one in load_tensors(path).items() if not name.startswith(f"{split}/")}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: is there and cannot be read as embeddings ({error}); remove it") from None
+    metadata = load_metadata(path) if tensors else {}
+    again = "remove the file and write all splits again"
+    if tensors and metadata.get("manifest") != manifest:
+        raise ValueError(f"{path}: its other splits were made from another manifest than {split}; {again}")
+    for name, tensor in tensors.items():
+        if name.endswith("/text") and tensor.shape[-1] != width:
+            raise ValueError(f"{path}: {name} is {tensor.shape[-1]} wide, {split}/text {width}; {again}")
+    return tensors, metadata
 
 
 def read_gallery(path: Path, manifest: Path, split: str = "test", clips: DataFrame | None = None) -> Gallery:
@@ -139,6 +175,8 @@ def read_gallery(path: Path, manifest: Path, split: str = "test", clips: DataFra
     if made_from and made_from != sha256(manifest):
         raise UserError(f"{path}: made from another manifest than {manifest} (digest {made_from[:12]}); embed again")
     _check_ids(path, ids, table.index, manifest, split)
+    if problem := _same_letter(sorted(n for n in tensors if n not in ("text", "text_clip") and n[:6] != "fused_")):
+        raise UserError(f"{path}: split {split}: {problem}")
     text = tensors.pop("text")
     clip = tensors.pop("text_clip", torch.arange(len(text))).long()
     _check_tensors(path, split, text, clip, tensors, ids)

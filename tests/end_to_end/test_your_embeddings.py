@@ -27,7 +27,8 @@ def test_tutorial_runs_as_written(smoke: Path, tmp_path: Path) -> None:
         row["run"] for row in json.loads((smoke / "results/smoke/tables/table1.json").read_text())["records"]
         if row["section"] == "main"
     }  # fmt: skip
-    assert done.stdout.splitlines()[-1].startswith("| mine | cosine | 1 | ")
+    assert result["score_chosen"] == "best validation MRR"
+    assert done.stdout.splitlines()[-1].startswith(f"| mine | {result['score']} | 1 | ")
 
 
 def test_a_mistake_is_one_line(smoke: Path, tmp_path: Path) -> None:

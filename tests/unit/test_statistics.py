@@ -119,6 +119,8 @@ def test_one_cluster_has_no_interval_and_shapes_are_checked():
     estimate = Bootstrap(["a", "a"], 1, draws=10)([[1.0, 0.0]])
     assert float(estimate.value) == 0.5
     assert np.isnan(estimate.interval()[0])
+    assert float(estimate.p_value()) == 1
+    assert statistics.verdict(estimate, 2, float(estimate.p_value())) == "unclear"
     with pytest.raises(ValueError, match="are not"):
         Bootstrap(["a", "b"], 2, draws=10)([[1.0, 0.0]])
     with pytest.raises(ValueError, match="no queries"):

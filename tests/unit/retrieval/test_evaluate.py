@@ -80,6 +80,63 @@ def test_a_stale_score_is_no_headline(settings, tmp_path):
     assert best in {row["score"] for row in result["measures"]}
 
 
+def test_splits_are_written_one_after_the_other(settings, tmp_path):
+    manifest, file = paths.manifest(settings, "scenes"), tmp_path / "mine.safetensors"
+
+    def add(split, n, width=16, made_from=manifest):
+        z = project.features(n, 0.3, 0, width=width)
+        write_embeddings(file, [f"{split}{i}" for i in range(n)], z.pop("text"), z, split=split, manifest=made_from)
+
+    add("val", 12)
+    first = {name: tensor.clone() for name, tensor in load_tensors(file).items()}
+    add("test", 24)
+    add("test", 24)
+    held = load_tensors(file)
+    assert {name.split("/")[0] for name in held} == {"val", "test"}
+    assert all(torch.equal(held[name], tensor) for name, tensor in first.items())
+    assert evaluate(file, manifest)["score_chosen"] == "best validation MRR"
+    for change, message in (({"width": 8}, "val/text is 16 wide, test/text 8"), ({"made_from": None}, "another manif")):
+        with pytest.raises(ValueError, match=f"mine.safetensors: .*{message}.*remove the file and write all splits"):
+            add("test", 24, **change)
+    file.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"mine.safetensors: is there and cannot be read as embeddings"):
+        add("test", 24)
+
+
+def test_modalities_that_share_a_letter_are_refused(settings, tmp_path):
+    file, manifest = tmp_path / "mine.safetensors", paths.manifest(settings, "scenes")
+    z = project.features(24, 0.3, 0)
+    ids, text = [f"test{i}" for i in range(24)], z.pop("text")
+    for names, pair in ((("vision", "speech", "subtitle"), "'speech' and 'subtitle'"), (("touch",), "'text' and 'touc")):
+        items = dict.fromkeys(names, z["vision"])
+        with pytest.raises(ValueError, match=f"modalities {pair}"):
+            write_embeddings(file, ids, text, items)
+        tensors = {f"test/{name}": tensor.clone() for name, tensor in {"text": text, **items}.items()}
+        save_tensors(file, tensors, {"ids": {"test": ids}})
+        with pytest.raises(UserError, match=rf"mine.safetensors: split test: modalities {pair}.* rename one"):
+            evaluate(file, manifest)
+
+
+def test_one_cluster_shows_nothing(settings, tmp_path):
+    project_rows = [row | {"group": "all"} for row in project.clip_rows(24, "test")]
+    project_rows += project.clip_rows(12, "val") + project.clip_rows(8, "train")
+    folder = tmp_path / "data" / "smoke" / "scenes"
+    for part in ("embeddings", "matching", "params"):
+        (tmp_path / part).symlink_to(paths.embeddings(settings, "gram", 0, "scenes").absolute().parents[4] / part)
+    project.write_manifest(folder / "manifest.parquet", project_rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        for run in RUNS:
+            rank(settings, run, list(range(settings.seeds(run))))
+        table1(settings)
+        result = evaluate(
+            paths.embeddings(settings, "gram", 0, "scenes"),
+            folder / "manifest.parquet",
+            paths.table(settings, "table1", "json"),
+        )
+    assert {(row["p"], row["ci"], row["verdict"]) for row in result["comparison"]} == {(1, None, "unclear")}
+
+
 def test_order_of_the_file_does_not_matter(settings, tmp_path):
     turned = torch.arange(24).flip(0)
 
