@@ -109,8 +109,13 @@ def embeddings(settings: Settings, run: str, seed: int, corpus: str) -> Path:
 
 
 def matching(settings: Settings, corpus: str) -> Path:
-    """Matching probabilities of a fixed gallery."""
+    """Matching probabilities of a fixed gallery by the initial model."""
     return Path("matching") / settings.scale / "vast" / f"{corpus}.safetensors"
+
+
+def own_matching(settings: Settings, run: str, seed: int, corpus: str) -> Path:
+    """Matching probabilities of what a run's first stage finds, by the run itself."""
+    return Path("matching") / settings.scale / run / str(seed) / f"{corpus}.safetensors"
 
 
 def ranks(settings: Settings, run: str, seed: int, corpus: str) -> Path:

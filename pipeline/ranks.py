@@ -25,8 +25,10 @@ from pipeline.errors import UserError
 from pipeline.files import atomic
 
 COLUMNS = ("split", "gallery", "direction", "score", "query", "group", "rank", "ties", "precision", "items", "relevant")
-#: Whole galleries, and the fixed ones whose pairs are all matched.
-FULL, MATCHED = "full", "matched"
+#: Whole galleries, their items with audio alone (where some have none), and the fixed ones whose pairs are all matched.
+FULL, WITH_AUDIO, MATCHED = "full", "with-audio", "matched"
+#: What a score is called whose first items matching has ordered anew.
+ITM = "+itm"
 
 
 def missing(share: float) -> str:

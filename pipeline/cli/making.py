@@ -121,6 +121,13 @@ def match(corpus: Corpus, scale: Scale = None, threads: Threads = None) -> None:
 
 
 @app.command()
+def match_top(run: RunNames, seeds: Seeds, corpus: Probe = None, scale: Scale = None, threads: Threads = None) -> None:
+    """Matching probabilities of what runs that train everything find first, by their own weights."""
+    for name in run.split(","):
+        call("pipeline.retrieval.match.match", scale, name, numbers(seeds), threads=threads, only=corpus)
+
+
+@app.command()
 def train(run: RunNames, seeds: Seeds, scale: Scale = None, threads: Threads = None) -> None:
     """Train runs from the initial model, all given seeds in turn."""
     for name in run.split(","):

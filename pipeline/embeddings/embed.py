@@ -2,7 +2,8 @@
 
 By split: `<split>/text` [C, D], `<split>/text_clip` [C] (row of the clip a caption describes), `<split>/<modality>`
 [n, D], `<split>/fused_<condition>` [n, D]; float32, unit rows, an absent modality is a row of zeros. Metadata: ids by
-split, digests of the manifest and of the weights, `stale`: scores that the training left behind.
+split, run, seed, corpus, digests of the manifest and of the weights (`model`), `stale`: scores that the training left
+behind.
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
         if not manifest.is_file():
             raise UserError(f"{manifest}: missing; run the stage manifest first")
         about = {"ids": {split: pooled.ids for split, pooled in splits.items()}, "manifest": sha256(manifest)}
-        about |= {"stale": settings.stale(run)}
+        about |= {"run": run, "corpus": corpus, "stale": settings.stale(run)}
         for seed, (heads, digest) in models.items():
             tensors = {
                 f"{split}/{name}": tensor
                 for split, pooled in splits.items()
                 for name, tensor in embedded(heads, pooled).items()
             }
-            save_tensors(paths.embeddings(settings, run, seed, corpus), tensors, about | {"model": digest})
+            save_tensors(
+                paths.embeddings(settings, run, seed, corpus), tensors, about | {"seed": seed, "model": digest}
+            )
 
 
 @torch.no_grad()

@@ -33,5 +33,6 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
                     del pooled.items[name]
                 ids[split] = pooled.ids
                 tensors |= {f"{split}/{name}": tensor for name, tensor in embedded(heads, pooled).items()}
-            about = {"ids": ids, "manifest": sha256(path), "model": digest, "stale": settings.stale(run)}
+            about = {"ids": ids, "run": run, "seed": seed, "corpus": corpus, "manifest": sha256(path), "model": digest}
+            about |= {"stale": settings.stale(run)}
             save_tensors(paths.embeddings(settings, run, seed, corpus), tensors, about)

@@ -48,7 +48,8 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
             ids[split] = table["clip_id"].tolist()
             found = embedded(model, settings, corpus, table, entry.batch)
             tensors |= {f"{split}/{name}": tensor for name, tensor in found.items()}
-        about = {"ids": ids, "manifest": sha256(path), "model": digest.hexdigest()}
+        about = {"ids": ids, "run": run, "seed": 0, "corpus": corpus, "manifest": sha256(path)}
+        about |= {"model": digest.hexdigest()}
         save_tensors(paths.embeddings(settings, run, 0, corpus), tensors, about)
 
 

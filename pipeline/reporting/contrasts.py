@@ -1,7 +1,8 @@
 """Differences of methods: the quantity that a small reproduction can compare with the paper.
 
-Each method enters with its headline score. P(A > B), Holm over the contrasts of a column, a verdict (better, worse,
-equivalent within ± 2 points, unclear) and, where the paper has both rows, its difference and whether the sign agrees.
+Each method enters with its headline score, at the first stage or (`step`) re-ranked. P(A > B), Holm over the contrasts
+of a column, a verdict (better, worse, equivalent within ± 2 points, unclear) and, where the paper has both rows, its
+difference and whether the sign agrees.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ AVERAGE = "average"
 
 @dataclass(frozen=True)
 class Contrast:
-    """A - B in percentage points on a corpus (or their average) and direction."""
+    """A - B in percentage points on a corpus (or their average) and direction, at a step ("" or `+itm`)."""
 
     first: str
     second: str
@@ -32,6 +33,7 @@ class Contrast:
     difference: Estimate
     p_better: float
     paper: float | None
+    step: str
 
 
 def pairs(settings: Settings, runs: list[str]) -> list[tuple[str, str]]:
@@ -45,15 +47,20 @@ def pairs(settings: Settings, runs: list[str]) -> list[tuple[str, str]]:
     return found
 
 
-def contrasts(measured: Measured) -> list[Contrast]:
-    """All pairs, corpora and directions, the average last."""
+def contrasts(measured: Measured, step: str = "", beside: bool = True) -> list[Contrast]:
+    """All pairs, corpora and directions, the average last; `beside`: with the paper's differences.
+
+    None for a pair that was not ranked so on all corpora.
+    """
     settings = measured.settings
     found = []
     for first, second in pairs(settings, measured.runs):
         methods = settings.run(first).method, settings.run(second).method
         if measured.seeds[first] != measured.seeds[second]:
             continue
-        keys = [Key("test", FULL, "", measured.headline(run)) for run in (first, second)]
+        keys = [Key("test", FULL, "T2VA", measured.headline(run) + step) for run in (first, second)]
+        if not all(measured.has(r, c, k) for r, k in zip((first, second), keys, strict=True) for c in measured.corpora):
+            continue
         for short, direction in JOINT.items():
             estimates, draws = [], []
             for corpus in measured.corpora:
@@ -63,16 +70,18 @@ def contrasts(measured: Measured) -> list[Contrast]:
                 estimates.append(bootstrap(difference))
                 draws.append(bootstrap.drawn(difference))
                 benchmarks = quoted.benchmarks(settings.corpora[corpus].stands_for)
-                paper = quoted.contrast(*methods, benchmarks, short)
+                paper = quoted.contrast(*methods, benchmarks, short) if beside else None
                 better = statistics.superiority(draws[-1])
-                found.append(Contrast(first, second, corpus, short, estimates[-1], better, paper))
-            paper = quoted.contrast(*methods, [AVERAGE], short)
+                found.append(Contrast(first, second, corpus, short, estimates[-1], better, paper, step))
+            paper = quoted.contrast(*methods, [AVERAGE], short) if beside else None
             better = statistics.superiority(np.mean(draws, axis=0))
-            found.append(Contrast(first, second, AVERAGE, short, statistics.mean(estimates), better, paper))
+            found.append(Contrast(first, second, AVERAGE, short, statistics.mean(estimates), better, paper, step))
     return found
 
 
-def records(table: str, measured: Measured, found: list[Contrast], labels: dict[str, str]) -> list[Record]:
+def records(
+    table: str, measured: Measured, found: list[Contrast], labels: dict[str, str], section: str = "contrasts"
+) -> list[Record]:
     """Contrasts with Holm's p over the contrasts of their column."""
     written = []
     columns = {(one.corpus, one.direction): None for one in found}
@@ -81,11 +90,11 @@ def records(table: str, measured: Measured, found: list[Contrast], labels: dict[
         adjusted = statistics.holm([float(one.difference.p_value()) for one in members])
         for one, p in zip(members, adjusted, strict=True):
             low, high = one.difference.interval()
-            scores = [measured.headline(run) for run in (one.first, one.second)]
+            scores = [measured.headline(run) + one.step for run in (one.first, one.second)]
             written.append(
                 Record(
                     table,
-                    "contrasts",
+                    section,
                     f"{labels[one.first]} − {labels[one.second]}",
                     f"{one.corpus}.{one.direction}",
                     number(one.difference.value),
@@ -105,8 +114,8 @@ def records(table: str, measured: Measured, found: list[Contrast], labels: dict[
     return written
 
 
-def grid(found: list[Record], corpora: list[str]) -> Grid:
-    """A row a contrast and direction."""
+def grid(found: list[Record], corpora: list[str], stage: str = "") -> Grid:
+    """A row a contrast and direction; `stage` goes into the title."""
     rows = []
     for row in dict.fromkeys(record.row for record in found):
         for short, shown in JOINT.items():
@@ -118,7 +127,8 @@ def grid(found: list[Record], corpora: list[str]) -> Grid:
                 [row, shown.replace("2", "→"), *own, f"{mean.p_better:.2f}", f"{mean.p_holm:.3f}", mean.verdict, paper]
             )
     headings = ["A − B", "direction", *corpora, AVERAGE, "P(A > B)", "p (Holm)", "verdict", "the paper's average"]
-    return Grid("Contrasts, R@1 points with 95 % intervals; the last columns are about the average", headings, rows)
+    title = f"Contrasts{stage}, R@1 points with 95 % intervals; the last columns are about the average"
+    return Grid(title, headings, rows)
 
 
 def _cell(record: Record) -> str:

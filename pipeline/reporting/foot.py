@@ -32,7 +32,7 @@ OTHER = "No difference to the paper's numbers is shown: other data and models; c
 def foot(settings: Settings, measured: Measured, found: list[Contrast]) -> list[str]:
     """Lines of the foot."""
     tables = {corpus: manifests.read(paths.manifest(settings, corpus)) for corpus in measured.corpora}
-    lines = [*_sizes(settings, measured, tables, found)]
+    lines = [_trained(settings, measured), *_sizes(settings, measured, tables, found)]
     for corpus, table in tables.items():
         lines += [_coverage(corpus, table), f"{corpus}: {MATERIAL[settings.corpora[corpus].kind]}; stands for "
                   f"{settings.corpora[corpus].stands_for}; {settings.corpora[corpus].source} "
@@ -51,26 +51,48 @@ def foot(settings: Settings, measured: Measured, found: list[Contrast]) -> list[
         "of a query, each at its expected place among ties; R@k and MRR count the best.",
         "† not above chance: the interval's lower end does not exceed it.",
         _fused(settings, measured),
-        f"+itm: the first {settings.retrieval.rerank} re-ranked by the initial model's matching, on a fixed gallery; "
-        "its first stage stands beside it on the same gallery.",
+        *_matching(settings, measured),
     ]
     lines += [HEADS] if settings.training.trains == "heads" else []
     return lines + ([OTHER] if settings.scale != "paper" else [])
 
 
-def _sizes(settings: Settings, measured: Measured, tables: dict[str, pd.DataFrame], found: list[Contrast]) -> list[str]:
+def _trained(settings: Settings, measured: Measured) -> str:
+    """What the runs are trained on, and how that compares with the width of their embeddings."""
     concepts: set[str] = set()
-    clips = 0
-    for corpus, table in tables.items():
-        train = manifests.usable(table, "train")
+    clips, width = 0, settings.vast.width
+    trained = [run for run in measured.runs if settings.trained(run)]
+    for corpus in dict.fromkeys(name for run in trained for name in settings.train_corpora(run)):
+        train = manifests.usable(manifests.read(paths.manifest(settings, corpus)), "train")
         clips += len(train)
-        concepts |= {f"{corpus}:{name}" if settings.corpora[corpus].kind == "scenes" else name
+        concepts |= {f"{corpus}:{name}" if settings.corpus(corpus).kind == "scenes" else name
                      for names in train["concepts"] for name in names}  # fmt: skip
-    width = settings.vast.width
-    lines = [
+    return (
         f"Scale {settings.scale}: {clips} training clips with {len(concepts)} concepts; embedding width {width} "
         f"(training clips/width {clips / width:.1f})."
-    ]
+    )
+
+
+def _matching(settings: Settings, measured: Measured) -> list[str]:
+    """How `+itm` comes about."""
+    first, how = f"+itm: the first {settings.retrieval.rerank}", {settings.matched_by(run) for run in measured.runs}
+    lines = []
+    if "own" in how:
+        lines.append(
+            f"{first} of each query, in both directions, re-ranked by the run's own matching on the whole gallery, as "
+            "in GRAM's and VAST's evaluation; the others keep the first stage's order below them. The paper's Table 1 "
+            "stands beside these columns; it does not say which score its first stage is by."
+        )
+    if "vast" in how:
+        lines.append(
+            f"{first} re-ranked by the initial model's matching, on a fixed gallery; "
+            "its first stage stands beside it on the same gallery."
+        )
+    return lines
+
+
+def _sizes(settings: Settings, measured: Measured, tables: dict[str, pd.DataFrame], found: list[Contrast]) -> list[str]:
+    lines, width = [], settings.vast.width
     for corpus in measured.corpora:
         parts = []
         for short, direction in JOINT.items():
@@ -105,7 +127,7 @@ def _coverage(corpus: str, table: pd.DataFrame) -> str:
     reasons = Counter(zip(lost["status"], lost["reason"], strict=True))
     missing = "; ".join(f"{count} {status} ({why})" for (status, why), count in reasons.items()) or "none missing"
     silent = int((test["status"] == "no_audio").sum())
-    policy = (
-        "none is without sound" if not silent else f"{silent} without sound stay in the gallery by their picture alone"
-    )
+    policy = "none is without sound"
+    if silent:
+        policy = f"{silent} without sound stay in the gallery by their picture alone; a part shows it without them"
     return f"{corpus}: {usable} of {len(test)} test clips ({missing}); {policy}."

@@ -7,7 +7,7 @@ by seed. The headline score of a run is the one with the best validation MRR, me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from pipeline import paths, statistics
 from pipeline import ranks as stored
 from pipeline.errors import UserError
-from pipeline.ranks import FULL, MATCHED, Key, Ranking
+from pipeline.files import sha256
+from pipeline.provenance import check
+from pipeline.ranks import FULL, Key, Ranking
 from pipeline.settings import Settings
 from pipeline.statistics import Bootstrap, Estimate
 
@@ -36,7 +38,10 @@ MEASURES: dict[str, Callable[[Ranking], NDArray[np.float64]]] = {
 
 
 class Measured:
-    """Ranks of `runs` on `corpora`, from the files that `path` names; every seed of a run is in."""
+    """Ranks of `runs` on `corpora`, from the files that `path` names; every seed of a run is in.
+
+    Averages and the choice of a score are over `corpora`; those of `beside` can be looked up.
+    """
 
     def __init__(
         self,
@@ -45,14 +50,20 @@ class Measured:
         corpora: list[str],
         seeds: dict[str, int],
         path: Callable[[Settings, str, int, str], Path] = paths.ranks,
+        beside: Sequence[str] = (),
     ):
-        self.settings, self.runs, self.corpora, self.seeds = settings, runs, corpora, seeds
+        self.settings, self.runs, self.corpora, self.seeds, self.beside = settings, runs, corpora, seeds, beside
         self._rankings: dict[tuple[str, str], list[dict[Key, Ranking]]] = {}
-        for corpus in corpora:
+        for corpus in (*corpora, *beside):
             digests: dict[str, Path] = {}
             for run in runs:
-                files = [path(settings, run, seed, corpus) for seed in range(seeds[run])]
-                self._rankings[run, corpus] = [_read(file, digests) for file in files]
+                found = []
+                for seed in range(seeds[run]):
+                    file = path(settings, run, seed, corpus)
+                    rankings, about = _read(file, run, seed, corpus, paths.embeddings(settings, run, seed, corpus))
+                    digests.setdefault(str(about.get("manifest")), file)
+                    found.append(rankings)
+                self._rankings[run, corpus] = found
             if len(digests) > 1:
                 first, second = list(digests.values())[:2]
                 raise UserError(f"{second}: made from another manifest than {first}; rank the older one again")
@@ -70,7 +81,7 @@ class Measured:
         except KeyError:
             raise UserError(f"ranks of {run} on {corpus} have no {key.score} {key.direction}; rank it again") from None
         for seed, one in enumerate(found):
-            if not np.array_equal(one.query, self._queries(corpus, key)):
+            if not np.array_equal(one.query, self._first(corpus, key).query):
                 raise UserError(f"ranks of {run} seed {seed} on {corpus} have other queries; rank the runs again")
         return found
 
@@ -106,22 +117,21 @@ class Measured:
         fresh = [score for score in self.scores(run) if score not in self.settings.stale(run)]
         return max(fresh, key=lambda score: self.validation(run, score))
 
-    def matched(self, corpus: str) -> bool:
-        """Whether the corpus has a matched gallery."""
-        return all(self.has(run, corpus, Key("test", MATCHED, "T2VA", "cosine+itm")) for run in self.runs)
-
-    def _queries(self, corpus: str, key: Key) -> NDArray[Any]:
-        return self._rankings[self.runs[0], corpus][0][key].query
+    def _first(self, corpus: str, key: Key) -> Ranking:
+        """The ranking of the first run that was ranked so; all others have its queries."""
+        return next(self._rankings[run, corpus][0][key] for run in self.runs if self.has(run, corpus, key))
 
     def _make_bootstrap(self, corpus: str, split: str, gallery: str, from_text: bool, seeds: int) -> Bootstrap:
-        key = Key(split, gallery, "T2VA" if from_text else "VA2T", "cosine")
-        groups = self._rankings[self.runs[0], corpus][0][key].group
+        groups = self._first(corpus, Key(split, gallery, "T2VA" if from_text else "VA2T", "cosine")).group
         return Bootstrap(groups, seeds, self.settings.retrieval.bootstrap, self.settings.seed)
 
 
-def _read(file: Path, digests: dict[str, Path]) -> dict[Key, Ranking]:
+def _read(file: Path, run: str, seed: int, corpus: str, embeddings: Path) -> tuple[dict[Key, Ranking], dict[str, Any]]:
+    """Rankings of a file and what they are made of; a UserError if that is not this run, seed and corpus."""
     if not file.is_file():
         raise UserError(f"{file}: missing; rank the run first")
-    rankings, metadata = stored.read(file)
-    digests.setdefault(str(metadata.get("manifest")), file)
-    return rankings
+    rankings, about = stored.read(file)
+    check(file, about, f"rank {run} again", run=run, seed=seed, corpus=corpus)
+    if embeddings.is_file():  # a clone may hold ranks alone
+        check(file, about, f"{embeddings} are others; rank {run} again", embeddings=sha256(embeddings))
+    return rankings, about

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.ranks import ITM
 from pipeline.reporting.table import Grid, Record
 
 PAPER = Path("params") / "paper_tables.csv"
@@ -21,6 +22,12 @@ BENCHMARKS = {"MSR-VTT": "msrvtt", "DiDeMo": "didemo", "ActivityNet": "activityn
 #: Our methods that are rows of the paper's Table 1; the control stands for VAST, whose loss it trains on.
 ROWS = {"vast": "VAST", "vast-continued": "VAST", "gram": "GRAM", "unialign": "UniAlign"}
 DIRECTIONS = {"t2va": "t2v", "va2t": "v2t"}
+#: Our methods that others have measured again.
+REMEASURED = {"gram": "GRAM", "pmrl": "PMRL"}
+#: The benchmarks that the paper's averages are over.
+AVERAGED = set(BENCHMARKS.values())
+#: Our sections that share the protocol of the paper's Table 1 or of a re-measurement → its stage.
+STAGES = {"main": "first stage", "reranked": "with ITM"}
 #: Released models that are rows of the paper's Table 1 by vision alone.
 VISION_ROWS = {"imagebind-released": "ImageBind", "languagebind-released": "LanguageBind"}
 #: Tables with the rows of another of the paper.
@@ -43,22 +50,40 @@ def paper(table: str, row: str, column: str) -> float | None:
     return None
 
 
-def independent(table: str, row: str, column: str) -> float | None:
-    """A re-measurement with the paper's protocol (with ITM)."""
+def independent(table: str, row: str, column: str, stage: str = "with ITM") -> float | None:
+    """A re-measurement of a stage: with ITM, the paper's protocol, or the first stage."""
     for one in _rows(INDEPENDENT):
-        if (one["table"], one["row"], one["column"], one["stage"]) == (table, row, column, "with ITM"):
+        if (one["table"], one["row"], one["column"], one["stage"]) == (table, row, column, stage):
             return float(one["value"])
     return None
 
 
-def beside(table: str, method: str, section: str, column: str) -> float | None:
-    """The paper's number of our method's row under the protocol of a section's column, e.g. `msrvtt.t2va`."""
+def beside(table: str, method: str, section: str, column: str) -> dict[str, float | None]:
+    """`paper` and `independent` of our method's row, each only under the protocol of a section's column.
+
+    The paper's Table 1 is re-ranked by matching (its Table 2 says that this one is not), so it stands beside our
+    re-ranked columns, e.g. `msrvtt.t2va.+itm`, and its rows by vision alone beside our single pathways. Re-measurements
+    exist of both stages.
+    """
     corpus, _, way = column.partition(".")
-    if section == "main" and method in ROWS:
-        return paper(table, ROWS[method], f"{corpus}.{DIRECTIONS[way]}")
-    if section == "pathways" and method in VISION_ROWS and way in DIRECTIONS.values():
-        return paper(table, VISION_ROWS[method], f"{corpus}.{way}")
-    return None
+    way, _, step = way.partition(".")
+    if section in STAGES and way in DIRECTIONS and step == (ITM if section == "reranked" else ""):
+        theirs = f"{corpus}.{DIRECTIONS[way]}"
+        again = REMEASURED.get(method)
+        return {
+            "paper": _whole(table, ROWS[method], theirs) if method in ROWS and section == "reranked" else None,
+            "independent": independent(table, again, theirs, STAGES[section]) if again else None,
+        }
+    if section == "pathways" and method in VISION_ROWS and way in DIRECTIONS.values() and not step:
+        return {"paper": _whole(table, VISION_ROWS[method], f"{corpus}.{way}")}
+    return {}
+
+
+def _whole(table: str, row: str, column: str) -> float | None:
+    """`paper`, but no average of fewer benchmarks than ours."""
+    corpus, _, way = column.partition(".")
+    parts = [paper(table, row, f"{one}.{way}") for one in AVERAGED] if corpus == "average" else []
+    return None if None in parts else paper(table, row, column)
 
 
 def contrast(method: str, other: str, stands_for: Sequence[str], direction: str) -> float | None:

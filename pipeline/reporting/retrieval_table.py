@@ -1,8 +1,9 @@
 """A retrieval table from stored ranks, in the shape of the paper's Table 1.
 
 Rows are methods, columns benchmarks by direction and their average (R@1, first stage, whole gallery, headline score).
-Further parts: single pathways and what joining them gains, the matched gallery before and after re-ranking, the
-objective x score matrix, other measures, contrasts, quoted rows. Any list of runs in params/runs.yaml can be shown so.
+Further parts: re-ranked by matching with what that adds, single pathways and what joining them gains, items with audio
+alone, clips held out of training corpora, the objective x score matrix, other measures, contrasts, quoted rows. Any
+list of runs in params/runs.yaml can be shown so.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Literal
 import numpy as np
 
 from pipeline import paths
-from pipeline.ranks import FULL, MATCHED, Key
-from pipeline.reporting import contrasts, foot, quoted
+from pipeline.ranks import FULL, ITM, Key
+from pipeline.reporting import contrasts, foot, galleries, quoted
 from pipeline.reporting.measured import JOINT, SCORES, Measured
+from pipeline.reporting.rows import Rows
 from pipeline.reporting.table import Grid, Record, number
 from pipeline.settings import Settings
-from pipeline.statistics import Estimate, mean
 
 AVERAGE = contrasts.AVERAGE
 Form = Literal["interval", "half", "bare"]
@@ -33,30 +34,37 @@ class RetrievalTable:
         entry = settings.tables[name]
         self.settings, self.name, self.title = settings, name, entry.title
         seeds = {run: min(settings.seeds(run), entry.seeds) for run in entry.runs}
-        self.measured = Measured(settings, entry.runs, list(settings.corpora), seeds)
+        benchmarks = settings.benchmarks()
+        beside = [corpus for corpus in settings.corpora if corpus not in benchmarks]
+        self.measured = Measured(settings, entry.runs, benchmarks, seeds, beside=beside)
         self.labels = {run: entry.labels.get(run, run) for run in entry.runs}
         self.notes = entry.notes
-        self.quoted = quoted.SHOWN_IN.get(name, name)
-        self.headline = {run: self.measured.headline(run) for run in entry.runs}
-        found = contrasts.contrasts(self.measured)
-        self.main = [r for run in entry.runs for r in self._row("main", run, self.headline[run], JOINT)]
+        self.rows = Rows(settings, name, self.measured, self.labels)
+        self.quoted, self.headline = self.rows.quoted, self.rows.headline
+        again = contrasts.contrasts(self.measured, ITM)
+        found = contrasts.contrasts(self.measured, beside=not again)  # the paper's are re-ranked
+        self.main = [r for run in entry.runs for r in self.rows.row("main", run, self.headline[run], JOINT)]
         self.pathways = [record for run in entry.runs for record in self._pathways(run)]
-        self.matched = [record for run in entry.runs for record in self._matched(run)]
+        self.reranked, self.matched, self.with_audio, self.held_out = (
+            [record for run in entry.runs for record in part(self.rows, run)]
+            for part in (galleries.reranked, galleries.matched, galleries.with_audio, galleries.held_out)
+        )
         self.scores = [
             r
             for run in entry.runs
             for score in self.measured.scores(run)
-            for r in self._row("scores", run, score, JOINT)
+            for r in self.rows.row("scores", run, score, JOINT)
         ]
         self.measures = [record for run in entry.runs for record in self._measures(run)]
         self.contrasts = contrasts.records(name, self.measured, found, self.labels)
+        self.again = contrasts.records(name, self.measured, again, self.labels, "contrasts_reranked")
         self.foot = [*self.notes, *foot.foot(settings, self.measured, found)]
 
     @property
     def records(self) -> list[Record]:
         """All numbers of the table."""
-        own = self.main + self.pathways + self.matched + self.scores + self.measures
-        return own + self.contrasts + quoted.records(self.quoted)
+        own = self.main + self.reranked + self.pathways + self.matched + self.with_audio + self.held_out + self.scores
+        return own + self.measures + self.contrasts + self.again + quoted.records(self.quoted)
 
     @property
     def grids(self) -> list[Grid]:
@@ -64,6 +72,10 @@ class RetrievalTable:
         corpora = [*self.measured.corpora, AVERAGE]
         joint = [(f"{c}.{short}", f"{c} {_arrow(way)}") for c in corpora for short, way in JOINT.items()]
         parts = [self._grid("R@1 %, first stage, headline score, 95 % interval", self.main, joint)]
+        if self.reranked:
+            title = "R@1 %, the first re-ranked by the run's own matching (as the paper's), and what that adds"
+            steps = [(f"{column}.{step}", f"{shown} {step}") for column, shown in joint for step in (ITM, "gain")]
+            parts.append(self._grid(title, self.reranked, steps))
         ways = [(f"{c}.{way}", f"{c} {_arrow(way.upper())}") for c in corpora for way in ("t2v", "t2a")]
         gains = [(f"{c}.t2va.gain", f"{c} gain") for c in corpora]
         title = "Single pathways and what T→VA gains over the better one, R@1 ± half of the 95 % interval"
@@ -76,88 +88,49 @@ class RetrievalTable:
                 (f"{c}.{short}.{step}", f"{c} {_arrow(way)} {step}")
                 for c in self.measured.corpora
                 for short, way in JOINT.items()
-                for step in ("first", "+itm")
+                for step in ("first", ITM, "gain")
             ]
-            title = "Fixed gallery: first stage and re-ranked by matching, R@1 ± half of the 95 % interval"
+            title = (
+                "Fixed gallery: first stage, re-ranked by matching and what that adds, R@1 ± half of the 95 % interval"
+            )
             parts.append(self._grid(title, self.matched, steps, "half"))
+        if self.with_audio:
+            steps = [
+                (f"{c}.{short}{step}", f"{c} {_arrow(way)} {step.strip('.')}".strip())
+                for c in self.measured.corpora
+                for short, way in JOINT.items()
+                for step in ("", f".{ITM}")
+                if any(record.column == f"{c}.{short}{step}" for record in self.with_audio)
+            ]
+            parts.append(self._grid("Items with audio alone, R@1 %, 95 % interval", self.with_audio, steps))
+        if self.held_out:
+            ways = [
+                (f"{c}.{short}", f"{c} {_arrow(way)}") for c in self.measured.beside for short, way in JOINT.items()
+            ]
+            title = "Clips held out of training corpora (in no average), R@1 %, 95 % interval"
+            parts.append(self._grid(title, self.held_out, ways))
         parts.append(self._score_grid())
         measures = ("R@5", "R@10", "MRR", "mAP", "median")
         columns = [(f"{AVERAGE}.{s}.{m}", f"{_arrow(w)} {m}") for s, w in JOINT.items() for m in measures]
         parts.append(self._grid("Other measures, average over benchmarks", self.measures, columns, "bare"))
         if self.contrasts:
             parts.append(contrasts.grid(self.contrasts, self.measured.corpora))
+        if self.again:
+            parts.append(contrasts.grid(self.again, self.measured.corpora, " after re-ranking"))
         return parts + quoted.grids(self.quoted)
-
-    def _record(
-        self,
-        section: str,
-        run: str,
-        score: str,
-        column: str,
-        estimate: Estimate,
-        key: Key | None,
-        corpus: str,
-        note: str = "",
-    ) -> Record:
-        """A measured number; `key` is what was ranked, None for an average over corpora."""
-        one = self.measured.ranking(run, corpus, key)[0] if key else None
-        paper = None
-        if self.settings.scale == "paper":
-            paper = quoted.beside(self.quoted, self.settings.run(run).method, section, column)
-        return Record.of(
-            self.name, section, self.labels[run], column, estimate, n_evaluated=len(one.query) if one else None,
-            n_protocol=self._protocol(corpus, key) if key else None, seeds=self.measured.seeds[run], score=score,
-            run=run, note=note, paper=paper, chance=100 * one.chance() if one else None,
-        )  # fmt: skip
-
-    def _protocol(self, corpus: str, key: Key) -> int | None:
-        """Queries that the protocol asks for: the scale's clips, where queries are clips."""
-        if key.gallery == MATCHED or key.direction.startswith("T2"):
-            return None
-        return self.settings.corpora[corpus].test
-
-    def _row(self, section: str, run: str, score: str, ways: dict[str, str]) -> list[Record]:
-        found = []
-        for short, direction in ways.items():
-            key = Key("test", FULL, direction, score)
-            for corpus in self.measured.corpora:
-                estimate = self.measured.estimate(run, corpus, key)
-                found.append(self._record(section, run, score, f"{corpus}.{short}", estimate, key, corpus))
-            average = self.measured.average(run, score, direction)
-            chance = float(np.mean([r.chance for r in found[-len(self.measured.corpora) :]]))
-            record = self._record(section, run, score, f"{AVERAGE}.{short}", average, None, "")
-            found.append(Record(**(vars(record) | {"chance": chance})))
-        return found
 
     def _pathways(self, run: str) -> list[Record]:
         """T→V, T→A (and back) and joint minus the best single, each averaged over the corpora too."""
         score, measured = self.headline[run], self.measured
-        found = self._row("pathways", run, score, {w: w.upper() for both in PATHWAYS.values() for w in both})
+        found = self.rows.row("pathways", run, score, {w: w.upper() for both in PATHWAYS.values() for w in both})
         for joint, singles in PATHWAYS.items():
             key = Key("test", FULL, JOINT[joint], score)
-            differences = []
+            keys, notes = {}, {}
             for corpus in measured.corpora:
-                alone = [measured.values(run, corpus, key._replace(direction=w.upper()), "R@1") for w in singles]
-                best = max(range(len(alone)), key=lambda number: alone[number].mean())
-                difference = measured.values(run, corpus, key, "R@1") - alone[best]
-                differences.append(measured.bootstrap(run, corpus, key)(difference))
-                note = f"minus {singles[best].upper()}"
-                column = f"{corpus}.{joint}.gain"
-                found.append(self._record("pathways", run, score, column, differences[-1], key, corpus, note))
-            average = mean(differences)
-            found.append(self._record("pathways", run, score, f"{AVERAGE}.{joint}.gain", average, None, ""))
-        return [Record(**(vars(r) | {"chance": None})) if r.column.endswith("gain") else r for r in found]
-
-    def _matched(self, run: str) -> list[Record]:
-        score, measured = self.headline[run], self.measured
-        found = []
-        for corpus in filter(measured.matched, measured.corpora):
-            for short, direction in JOINT.items():
-                for step, suffix in (("first", ""), ("+itm", "+itm")):
-                    key = Key("test", MATCHED, direction, score + suffix)
-                    estimate = measured.estimate(run, corpus, key)
-                    column = f"{corpus}.{short}.{step}"
-                    found.append(self._record("matched", run, score + suffix, column, estimate, key, corpus))
+                alone = [key._replace(direction=way.upper()) for way in singles]
+                best = max(alone, key=lambda one: measured.values(run, corpus, one, "R@1").mean())
+                keys[corpus], notes[corpus] = (key, best), f"minus {best.direction}"
+            found += self.rows.difference("pathways", run, score, f"{joint}.gain", keys, notes)
         return found
 
     def _measures(self, run: str) -> list[Record]:
@@ -169,9 +142,11 @@ class RetrievalTable:
                 for corpus in measured.corpora:
                     estimate = measured.estimate(run, corpus, key, measure)
                     column = f"{corpus}.{short}.{measure}"
-                    found.append(self._record("measures", run, score, column, estimate, key, corpus))
+                    found.append(self.rows.record("measures", run, score, column, estimate, key, corpus))
                 average = measured.average(run, score, direction, measure)
-                found.append(self._record("measures", run, score, f"{AVERAGE}.{short}.{measure}", average, None, ""))
+                found.append(
+                    self.rows.record("measures", run, score, f"{AVERAGE}.{short}.{measure}", average, None, "")
+                )
             for measure, function in (("median", np.median), ("mean", np.mean)):
                 for corpus in measured.corpora:
                     ranks = measured.ranking(run, corpus, key)

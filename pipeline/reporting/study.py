@@ -35,7 +35,7 @@ class Study:
     def __init__(self, settings: Settings) -> None:
         entry = settings.tables[NAME]
         self.settings, self.runs, self.shares = settings, entry.runs, settings.study.missing
-        self.corpora = list(settings.corpora)
+        self.corpora = settings.benchmarks()
         self.labels = {run: entry.labels.get(run, run) for run in self.runs}
         seeds = {run: min(settings.seeds(run), entry.seeds) for run in self.runs}
         few = {run: min(count, settings.study.seeds) for run, count in seeds.items()}

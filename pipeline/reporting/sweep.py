@@ -227,10 +227,10 @@ class Sweep:
 
 
 def benchmarks_of(settings: Settings, runs: list[str]) -> list[str]:
-    """The benchmark that all runs were trained on, if it is one; all corpora otherwise."""
+    """The benchmark that all runs were trained on, if it is one; all benchmarks otherwise."""
     trained = {tuple(settings.run(run).corpora) for run in runs}
     only = trained.pop() if len(trained) == 1 else ()
-    return list(only) or list(settings.corpora)
+    return list(only) or settings.benchmarks()
 
 
 def sweep(settings: Settings, name: str) -> None:

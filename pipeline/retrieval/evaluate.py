@@ -19,6 +19,7 @@ from pipeline import statistics
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, read_json, sha256, write_json
 from pipeline.geometry import SCORES, collinearity, effective_rank, hubness_both, modality_gap, unit
+from pipeline.provenance import check
 from pipeline.ranks import FULL, Key, Ranking
 from pipeline.retrieval.gallery import Gallery, read_gallery
 from pipeline.retrieval.rank import rankings
@@ -176,6 +177,7 @@ def _reference(reference: Path, manifest: Path) -> list[tuple[str, str, list[tup
             if not file.is_file():
                 raise UserError(f"{file}: missing; rank the runs of {reference.name} first")
             ranking, about = stored.read(file)
+            check(file, about, f"rank {run} again", run=run, seed=seed)
             if about.get("manifest") != digest:
                 raise UserError(f"{file}: ranked on another manifest than {manifest}; rank the run again")
             files.append((file, ranking))

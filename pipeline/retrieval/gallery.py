@@ -37,7 +37,7 @@ class Gallery:
     """C distinct texts and n clips: `text` [C, D], `hits` (clips a text), `items` and `fused` [n, D], groups.
 
     `captions` are the texts' strings, `text_ids` their names, `row` maps rows of the file's texts to distinct ones;
-    `expected` is the number of usable clips in the manifest's split.
+    `heard`: which clips have sound by the manifest; `expected` is the number of usable clips in its split.
     """
 
     ids: list[str]
@@ -50,6 +50,7 @@ class Gallery:
     text_groups: list[str]
     item_groups: list[str]
     row: list[int]
+    heard: list[bool]
     expected: int
 
     def conditions(self) -> dict[str, tuple[str, ...]]:
@@ -79,8 +80,14 @@ class Gallery:
             [self.text_groups[text] for text in texts],
             [self.item_groups[clip] for clip in clips],
             list(range(len(texts))),
+            [self.heard[clip] for clip in clips],
             self.expected,
         )
+
+    def with_audio(self) -> tuple[list[int], list[int]]:
+        """Rows of the clips that have sound and of the texts that describe one: the items that GRAM's loader keeps."""
+        clips = [clip for clip, heard in enumerate(self.heard) if heard]
+        return clips, [text for text, right in enumerate(self.hits) if any(self.heard[clip] for clip in right)]
 
 
 def _order(modality: str) -> tuple[int, str]:
@@ -139,9 +146,7 @@ def write_embeddings(
     save_tensors(Path(path), others | tensors, metadata)
 
 
-def _other_splits(
-    path: Path, split: str, manifest: str | None, width: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _other_splits(path: Path, split: str, manifest: str | None, width: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors of the other splits that a file holds, and the metadata that they come with."""
     if not path.is_file():
         return {}, {}
@@ -224,6 +229,7 @@ def read_gallery(path: Path, manifest: Path, split: str = "test", clips: DataFra
         text_groups=[groups[right[0]] for right in hits],
         item_groups=groups,
         row=row,
+        heard=["audio" in table["modalities"][name] for name in ids],
         expected=len(table),
     )
 

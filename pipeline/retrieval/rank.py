@@ -1,59 +1,55 @@
-"""Ranks of a run's embeddings: every score, direction and seed, on whole galleries and on the matched one.
+"""Ranks of a run's embeddings: every score, direction and seed, on whole galleries and on parts of them.
 
 Directions T2VA, VA2T and the single pathways T2V, V2T, T2A, A2T, on validation (the headline score is chosen there) and
-test. `residual` with one modality orders as `volume` does (1 - c^2), so that its ranks are those. On the fixed gallery
-whose pairs `vast` has matched: the first stage of every score and the same re-ranked (`+itm`), of runs that start from
-`vast`.
+test. `residual` with one modality orders as `volume` does (1 - c^2), so that its ranks are those. Of test also: the
+items with audio alone, where some have none; and what matching makes of the first stages (`+itm`): of a run that has
+trained its own, the whole gallery; of the others that start from `vast`, the fixed gallery whose pairs `vast` has
+matched, with its first stage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from pipeline import paths, written
+from pipeline import paths
 from pipeline import ranks as stored
-from pipeline.errors import UserError
-from pipeline.files import load_tensors, sha256
-from pipeline.geometry.dense import dense_ranks
 from pipeline.geometry.ranking import Ranks, ranks_both
 from pipeline.geometry.scores import SCORES
-from pipeline.ranks import FULL, MATCHED, Key, Ranking
-from pipeline.retrieval.gallery import Gallery, read_gallery
-from pipeline.retrieval.rerank import rerank
+from pipeline.ranks import FULL, ITM, MATCHED, WITH_AUDIO, Key, Ranking
+from pipeline.retrieval import rerank
+from pipeline.retrieval.gallery import Gallery
+from pipeline.retrieval.runs import origin, run_gallery
 from pipeline.settings import Settings
 
 
 def rank(settings: Settings, run: str, seeds: list[int]) -> None:
     """Rank all corpora of a run's seeds; writes `paths.ranks`."""
-    matched = settings.initial(run) == "vast"
+    how = settings.retrieval
     for corpus in settings.corpora:
-        manifest = paths.manifest(settings, corpus)
         for seed in seeds:
-            embeddings = paths.embeddings(settings, run, seed, corpus)
             found: list[tuple[Key, Ranking]] = []
             for split in ("val", "test"):
-                gallery = read_gallery(embeddings, manifest, split, written.usable(settings, corpus, split))
-                if len(gallery.ids) != gallery.expected:
-                    raise UserError(
-                        f"{embeddings}: {len(gallery.ids)} of {gallery.expected} {split} clips; embed the run again"
-                    )
-                found += rankings(gallery, split, settings.retrieval.block, settings.seed)
-            if matched:
-                found += matched_rankings(
-                    gallery, paths.matching(settings, corpus), settings.retrieval.rerank, settings.seed
-                )
-            metadata = {
-                "run": run,
-                "seed": seed,
-                "corpus": corpus,
-                "manifest": sha256(manifest),
-                "embeddings": sha256(embeddings),
-            }
-            stored.write(paths.ranks(settings, run, seed, corpus), found, metadata)
+                gallery = run_gallery(settings, run, seed, corpus, split)
+                found += rankings(gallery, split, how.block, settings.seed)
+            about = origin(settings, run, seed, corpus)
+            clips, texts = gallery.with_audio()
+            heard = gallery.part(clips, texts) if 0 < len(clips) < len(gallery.ids) else None
+            if heard is not None:
+                found += rankings(heard, "test", how.block, settings.seed, WITH_AUDIO)
+            matched_by = settings.matched_by(run)
+            if matched_by == "vast":
+                part, probability = rerank.fixed(paths.matching(settings, corpus), gallery, about["manifest"])
+                found += reranked(part, MATCHED, probability, how.rerank, settings.seed, ("", ITM))
+            elif matched_by == "own" and corpus in settings.benchmarks():
+                probability = rerank.own(paths.own_matching(settings, run, seed, corpus), gallery, about, how.rerank)
+                found += reranked(gallery, FULL, probability, how.rerank, settings.seed)
+                if heard is not None:
+                    part_of = probability[texts][:, clips]
+                    found += reranked(heard, WITH_AUDIO, part_of, how.rerank, settings.seed)
+            stored.write(paths.ranks(settings, run, seed, corpus), found, about)
             shown = [f"{key.score} {100 * one.recall(1).mean():.1f}" for key, one in found if _headline(key)]
             print(f"{run} seed {seed}, {corpus}: T2VA R@1 {', '.join(shown)}", flush=True)
 
@@ -62,8 +58,10 @@ def _headline(key: Key) -> bool:
     return key.split == "test" and key.gallery == FULL and key.direction == "T2VA"
 
 
-def rankings(gallery: Gallery, split: str, block: int, seed: int = 0) -> Iterator[tuple[Key, Ranking]]:
-    """Ranks of a whole gallery by every condition and score, both directions."""
+def rankings(
+    gallery: Gallery, split: str, block: int, seed: int = 0, kind: str = FULL
+) -> Iterator[tuple[Key, Ranking]]:
+    """First-stage ranks of a gallery by every condition and score, both directions."""
     for letters, names in gallery.conditions().items():
         items = torch.stack([gallery.items[name] for name in names])
         found: dict[str, tuple[Ranks, Ranks]] = {}
@@ -76,38 +74,16 @@ def rankings(gallery: Gallery, split: str, block: int, seed: int = 0) -> Iterato
         if fused is not None:
             found["fused"] = ranks_both(gallery.text, fused[None], SCORES["cosine"], gallery.hits, block, seed)
         for name, both in found.items():
-            yield from both_sides(gallery, (split, FULL, letters, name), both)
+            yield from both_sides(gallery, (split, kind, letters, name), both)
 
 
-def matched_rankings(gallery: Gallery, matching: Path, k: int, seed: int = 0) -> Iterator[tuple[Key, Ranking]]:
-    """First stage and re-ranked ranks of the fixed gallery of a matching file."""
-    if not matching.is_file():
-        raise UserError(f"{matching}: missing; run the stage match first")
-    tensors = load_tensors(matching)
-    clips, texts, probability = tensors["clips"].tolist(), tensors["captions"].tolist(), tensors["probability"]
-    if max(clips) >= len(gallery.ids) or max(texts) >= len(gallery.row):
-        raise UserError(
-            f"{matching}: made for a larger gallery than the {len(gallery.ids)} clips embedded; match again"
-        )
-    # The first row of each distinct text; matching may hold equal captions.
-    rows = {gallery.row[text]: number for number, text in reversed(list(enumerate(texts)))}
-    distinct = sorted(rows)
-    part = gallery.part(clips, distinct)
-    probability = probability[[rows[text] for text in distinct]]
-    letters, names = next(iter(part.conditions().items()))
-    items = torch.stack([part.items[name] for name in names]).double()
-    first = {name: score(part.text.double(), items) for name, score in SCORES.items()}
-    fused = part.fused.get(letters.lower())
-    if fused is not None:
-        first["fused"] = SCORES["cosine"](part.text.double(), fused[None].double())
-    hits = torch.zeros(len(part.text_ids), len(part.ids), dtype=torch.bool)
-    for text, right in enumerate(part.hits):
-        hits[text, right] = True
-    for name, matrix in first.items():
-        forward, backward = rerank(matrix, probability, k), rerank(matrix.mT, probability.mT, k)
-        for suffix, sides in (("", (matrix, matrix.mT)), ("+itm", (forward, backward))):
-            both = dense_ranks(sides[0], hits, seed), dense_ranks(sides[1], hits.mT, seed)
-            yield from both_sides(part, ("test", MATCHED, letters, name + suffix), both)
+def reranked(
+    gallery: Gallery, kind: str, probability: torch.Tensor, k: int, seed: int = 0, steps: tuple[str, ...] = (ITM,)
+) -> Iterator[tuple[Key, Ranking]]:
+    """Ranks of a test gallery by all modalities and every score before ("") or after (`+itm`) re-ranking."""
+    letters = next(iter(gallery.conditions()))
+    for name, both in rerank.both_ranks(gallery, probability, k, seed, steps):
+        yield from both_sides(gallery, ("test", kind, letters, name), both)
 
 
 def both_sides(

@@ -19,7 +19,8 @@ from pipeline.files import atomic, load_tensors
 from pipeline.geometry import SCORES
 from pipeline.models import vast
 from pipeline.models.heads import restore
-from pipeline.retrieval.gallery import Gallery, read_gallery
+from pipeline.retrieval.gallery import Gallery
+from pipeline.retrieval.runs import run_gallery
 from pipeline.settings import Settings
 from pipeline.shards import Shard
 
@@ -53,9 +54,7 @@ def search(
         raise UserError(f"--score {score}: {run} does not train that head, it is stale; there are {', '.join(SCORES)}")
     if not query.strip():
         raise UserError("the query is empty; say what to look for, e.g. 'a red circle'")
-    manifest = paths.manifest(settings, corpus)
-    clips = written.usable(settings, corpus, "test")
-    gallery = read_gallery(paths.embeddings(settings, run, seed, corpus), manifest, clips=clips)
+    gallery, clips = run_gallery(settings, run, seed, corpus), written.usable(settings, corpus, "test")
     scores = scored(gallery, embed_text(settings, run, seed, query), score)
     table = clips.set_index("clip_id")
     best = scores.topk(min(k, len(scores)))

@@ -21,25 +21,20 @@ from torch import Tensor
 from pipeline import paths
 from pipeline import ranks as stored
 from pipeline.errors import UserError
-from pipeline.files import sha256
 from pipeline.geometry import SCORES, collinearity, hubness, hubness_both, unit
 from pipeline.geometry.ranking import ranks_both
 from pipeline.ranks import FULL, Key, Ranking, missing
-from pipeline.retrieval.gallery import Gallery, read_gallery
+from pipeline.retrieval.gallery import Gallery
 from pipeline.retrieval.rank import both_sides
+from pipeline.retrieval.runs import origin, run_gallery
 from pipeline.settings import Settings, Study
 
 
 def study(settings: Settings, run: str, seeds: list[int]) -> None:
     """Write `paths.study` of every corpus for the seeds of a run."""
-    settings.run(run)
     for corpus in settings.corpora:
-        manifest = paths.manifest(settings, corpus)
         for seed in seeds:
-            embeddings = paths.embeddings(settings, run, seed, corpus)
-            gallery = read_gallery(embeddings, manifest)
-            about: dict[str, Any] = {"run": run, "seed": seed, "corpus": corpus}
-            about |= {"manifest": sha256(manifest), "embeddings": sha256(embeddings)}
+            gallery, about = run_gallery(settings, run, seed, corpus), origin(settings, run, seed, corpus)
             found, lessened = with_losses(gallery, settings.study, settings.retrieval.block, settings.seed)
             found = [*nothing_lost(paths.ranks(settings, run, seed, corpus), about["embeddings"]), *found]
             about |= {"lessened": lessened}

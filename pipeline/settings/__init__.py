@@ -6,7 +6,7 @@
 
 from pipeline.settings.loading import load
 from pipeline.settings.registries import Corpus, Dimension, Method, Run, Split, Table
-from pipeline.settings.resolved import Scale, Settings
+from pipeline.settings.resolved import RERANKED, Scale, Settings
 from pipeline.settings.stages import (
     AudioTower,
     Captions,
@@ -28,6 +28,7 @@ from pipeline.settings.stages import (
 from pipeline.settings.strict import Strict
 
 __all__ = [
+    "RERANKED",
     "AudioTower",
     "Captions",
     "Corpus",

@@ -25,6 +25,8 @@ from pipeline.settings.stages import (
 from pipeline.settings.strict import Strict
 
 Scale = Literal["smoke", "mini", "paper"]
+#: Tables in the shape of the paper's Table 1, which is re-ranked by matching.
+RERANKED = ("table1", "table1_all", "table1_tuned")
 
 
 class Settings(Strict):
@@ -87,6 +89,17 @@ class Settings(Strict):
         swept = run in self.runs and run not in self.tables["table1"].runs
         return self.sweeps_train if swept and self.sweeps_train else self.training.trains
 
+    def matched_by(self, run: str) -> Literal["own", "vast"] | None:
+        """Whose matching re-ranks a run: its own where it trains that (and a table shows it), else `vast`'s.
+
+        None for somebody's released model and for a run that comes from another initial model.
+        """
+        if self.released(run) or self.initial(run) != "vast":
+            return None
+        if self.trains(run) == "heads":
+            return "vast"
+        return "own" if any(run in self.tables[name].runs for name in RERANKED if name in self.tables) else None
+
     def stale(self, run: str) -> tuple[str, ...]:
         """Scores that a run's training leaves behind, so never its headline: `fused`, if no term trains it."""
         return ("fused",) if self.trained(run) and self.methods[self.run(run).method].objective not in FUSED else ()
@@ -99,6 +112,10 @@ class Settings(Strict):
                 raise UserError(f"params/runs.yaml: runs.{run}.corpora: scale {self.scale} has no '{name}'; {others}")
         every = [name for name, corpus in self.corpora.items() if corpus.train]
         return self.run(run).corpora or self.training.corpora or every
+
+    def benchmarks(self) -> list[str]:
+        """The corpora that tables compare and average: all but those marked `options.benchmark: false`."""
+        return [name for name, entry in self.corpora.items() if entry.options.get("benchmark", True)]
 
     def corpus(self, name: str) -> Corpus:
         """The corpus or probe called `name`."""

@@ -157,8 +157,8 @@ class Retrieval(Strict):
 
     block: int = Field(gt=0)
     rerank: int = Field(gt=0, description="items of a query that matching re-ranks")
-    gallery: int = Field(gt=1, description="clips a corpus whose pairs are all matched")
-    matching_batch: int = Field(gt=0)
+    gallery: int = Field(gt=1, description="clips a corpus whose pairs the initial model matches, all of them")
+    matching_batch: int = Field(gt=0, description="pairs that are matched at once")
     bootstrap: int = Field(gt=0, description="resamples")
 
 

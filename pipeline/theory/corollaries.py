@@ -158,7 +158,7 @@ def _fitting(draws: int, modalities: int) -> int:
 def _trained(settings: Settings, runs: Iterable[str]) -> list[dict[str, Any]]:
     rows = []
     for run in runs:
-        for corpus in settings.corpora:
+        for corpus in settings.benchmarks():
             seeds = list(range(settings.seeds(run)))
             files = [paths.embeddings(settings, run, seed, corpus) for seed in seeds]
             stacks = [tuples.read(file, limit=settings.theory.trace_rows * 4) for file in files]

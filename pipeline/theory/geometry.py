@@ -35,12 +35,12 @@ LIMIT = 1000
 
 
 def geometry(settings: Settings, table: str) -> None:
-    """Write theory/geometry/<table>.json: every measure of every run, corpus and the corpora's mean, over seeds."""
+    """Write theory/geometry/<table>.json: all measures of every run, benchmark and the benchmarks' mean, over seeds."""
     entry = settings.tables[table]
     records = []
     for run in entry.runs:
         seeds = range(min(settings.seeds(run), entry.seeds))
-        corpora = settings.run(run).corpora or list(settings.corpora)
+        corpora = settings.run(run).corpora or settings.benchmarks()
         values: dict[tuple[str, str], list[float]] = {}
         counts = dict.fromkeys(corpora, 0)
         for corpus in corpora:

@@ -1,14 +1,15 @@
 """Matching probabilities of all pairs of a fixed gallery: at most `retrieval.gallery` test clips, drawn by the seed.
 
 The file holds `clips` [G] (rows of the split's clips), `captions` [Q] (rows of the split's captions, one of each
-distinct caption of these clips) and `probability` [Q, G]. Metadata: clip ids and the seed. Computed in parts that
-survive a kill, captions of similar length together, bf16.
+distinct caption of these clips) and `probability` [Q, G]. Metadata: clip ids, corpus, digests of the manifest and of
+the weights (`model`), the seed. Computed in parts that survive a kill, captions of similar length together, bf16.
 """
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,14 +31,16 @@ def match(settings: Settings, corpus: str) -> None:
     model, tokenizer = models.load(settings)
     model.to(torch.bfloat16)
     weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")
-    key = digest([weights, [paths.tower_digest(settings, m) for m in ("vision", "audio")], settings.retrieval.gallery])
-    state = paths.state(settings, "matching", corpus, key)
+    towers = [paths.tower_digest(settings, m) for m in ("vision", "audio")]
+    manifest = files.sha256(paths.manifest(settings, corpus))
+    state = paths.state(
+        settings, "matching", corpus, digest([weights, towers, manifest, settings.retrieval.gallery, settings.seed])
+    )
     split = data.read(settings, corpus, "test", tokenizer)
     clips, captions = gallery(split, settings.retrieval.gallery, settings.seed)
     found = probabilities(model, split, clips, captions, settings.retrieval.matching_batch, state)
-    ids = [split.clips[row] for row in clips.tolist()]
     tensors = {"clips": clips, "captions": captions, "probability": found}
-    files.save_tensors(paths.matching(settings, corpus), tensors, {"ids": ids, "seed": settings.seed})
+    files.save_tensors(paths.matching(settings, corpus), tensors, about(settings, corpus, split, clips, weights))
     shutil.rmtree(state, ignore_errors=True)
 
 
@@ -50,6 +53,13 @@ def gallery(split: Split, size: int, seed: int) -> tuple[Tensor, Tensor]:
     for row, number in zip(captions.tolist(), split.number[captions].tolist(), strict=True):
         seen.setdefault(number, row)
     return clips, torch.tensor(list(seen.values()))
+
+
+def about(settings: Settings, corpus: str, split: Split, clips: Tensor, weights: str) -> dict[str, Any]:
+    """Metadata of the file; `weights`: digest of those of the model."""
+    ids = [split.clips[row] for row in clips.tolist()]
+    manifest = files.sha256(paths.manifest(settings, corpus))
+    return {"ids": ids, "corpus": corpus, "manifest": manifest, "model": weights, "seed": settings.seed}
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from pipeline import files, manifest, paths
 from pipeline.clips import Clips
+from pipeline.digests import digest
 from pipeline.errors import UserError
 from pipeline.models import bert, released, vast_full
 from pipeline.settings import Settings
@@ -85,14 +86,17 @@ def match(settings: Settings, corpus: str) -> None:
     """Write matching/<scale>/vast/<corpus>.safetensors: all pairs of the fixed gallery, resumed a caption block."""
     model = released.stored(settings).to(released.device())
     words = released.tokenizer(settings)
-    state = paths.state(settings, "matching", corpus, files.sha256(paths.manifest(settings, corpus))[:12])
+    weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")
+    made_of = [weights, files.sha256(paths.manifest(settings, corpus)), settings.retrieval.gallery, settings.seed]
+    state = paths.state(settings, "matching", corpus, digest(made_of))
     split = data.read(settings, corpus, "test", words)
     rows, captions = matching.gallery(split, settings.retrieval.gallery, settings.seed)
     clips = Clips(settings, {corpus: manifest.usable(manifest.read(paths.manifest(settings, corpus)), "test")})
     found = _pairs(model, split, clips, rows, captions, settings, state)
-    ids = [split.clips[row] for row in rows.tolist()]
     tensors = {"clips": rows, "captions": captions, "probability": found}
-    files.save_tensors(paths.matching(settings, corpus), tensors, {"ids": ids, "seed": settings.seed})
+    files.save_tensors(
+        paths.matching(settings, corpus), tensors, matching.about(settings, corpus, split, rows, weights)
+    )
     shutil.rmtree(state, ignore_errors=True)
 
 

@@ -54,8 +54,19 @@ def test_every_stage_has_a_row(paper: Settings) -> None:
     training = next(row for row in rows if row.stage == "training")
     assert training.what == "15 trainings of 1455 steps, batch 512, everything"
     assert training.accelerator > 0
+    # 6,920 benchmark clips, each once a query and its text too, by 15 trained models and the initial one.
+    matching = next(row for row in rows if row.stage == "matching")
+    assert matching.what == "top 50 of 13840 queries by 4 scores (≤ 2.8 M pairs), 16 models"
+    assert not [row for row in estimate.rows(paper, "table2") if row.stage == "matching"]
     with pytest.raises(UserError, match="--target table9: no such table"):
         estimate.rows(paper, "table9")
+
+
+def test_matching_is_counted_by_hand(paper: Settings, tiny: costs.Costs) -> None:
+    matching = next(row for row in estimate.rows(paper, "table1") if row.stage == "matching")
+    clips = 1000 + 1003 + 4917
+    one = clips * tiny.clip(8, 1) + 2 * clips * 50 * 4 * tiny.pair.forward
+    assert matching.accelerator == pytest.approx(16 * one / (estimate.PEAK * estimate.UTILISATION) / 3600)
 
 
 def test_captions_of_a_corpus_without_are_counted(paper: Settings) -> None:

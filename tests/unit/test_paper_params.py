@@ -30,6 +30,7 @@ def test_as_the_paper_states() -> None:
         "activitynet": 4917,
         "vast150k": 500,  # ours, not the paper's
     }
+    assert paper.benchmarks() == ["msrvtt", "didemo", "activitynet"]
     assert paper.train_corpora("ablation-none") == ["msrvtt"]
     assert trained + 2 * paper.corpora["vast150k"].val == 150_154
 
@@ -43,6 +44,23 @@ def test_frames_sound_and_floors_are_settings_of_their_owner() -> None:
     assert channels == dict.fromkeys(PRESETS, "first") | {"gram-shipped": "mean", "gram-released": "mean"}
     mini = load("mini", ROOT)
     assert {(mini.geometry(name), mini.coverage(name)) for name in mini.corpora} == {("squash", 0.98)}
+
+
+def test_whose_matching_reranks_a_run() -> None:
+    paper, smoke, mini = (load(scale, ROOT) for scale in ("paper", "smoke", "mini"))
+    for run in ("vast", "gram", "unialign", "holder", "unialign-tuned"):
+        assert paper.matched_by(run) == "own"
+    # Of no table that is re-ranked; somebody's model; trained from a second initial model.
+    assert {paper.matched_by(run) for run in ("ablation-none", "imagebind-released", "unialign-shuffled")} == {None}
+    assert (smoke.matched_by("gram"), smoke.matched_by("holder"), smoke.matched_by("vast")) == (
+        "own", "vast", "own"
+    )  # fmt: skip
+    assert {mini.matched_by(run) for run in mini.runs} == {"vast", None}
+    assert [run for run in mini.runs if mini.matched_by(run) is None] == [
+        run for run in mini.runs if run.endswith("shuffled")
+    ]
+    for settings in (smoke, mini):
+        assert settings.benchmarks() == list(settings.corpora)
 
 
 def test_presets_are_those_promised() -> None:

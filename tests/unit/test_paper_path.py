@@ -13,13 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import dispatch, manifest, paths, written
+from pipeline import dispatch, encoded, files, manifest, paths, written
+from pipeline import ranks as stored
 from pipeline.clips import Clips
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, load_tensors
+from pipeline.geometry import SCORES
 from pipeline.media import decode
 from pipeline.media.waves import read_waves
 from pipeline.models import key_map, released, vast_full
+from pipeline.ranks import FULL, Key
+from pipeline.retrieval import match
+from pipeline.retrieval.runs import run_gallery
 from pipeline.retrieval.search import embed_text
 from pipeline.settings import Run, Settings, Table, Weights, ZeroShot, load
 from pipeline.training import everything
@@ -255,6 +260,65 @@ def test_training_resumes_to_the_same_tensors_and_is_embedded(here: Path, monkey
     torch.testing.assert_close(found["test/vision"].norm(dim=1), torch.ones(8))
 
 
+def test_a_run_matches_what_it_finds_by_its_own_weights(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    s = settings()
+    s = s.model_copy(update={"retrieval": s.retrieval.model_copy(update={"rerank": 2, "matching_batch": 3})})
+    call(s, "pipeline.training.train.train", "unialign", [0])
+    call(s, "pipeline.embeddings.embed.embed", "unialign", [0])
+    monkeypatch.setattr(match, "PART", 3)
+    path = paths.own_matching(s, "unialign", 0, "scenes")
+    saved, count = files.save_tensors, [0]
+
+    def stop(*arguments: Any, **options: Any) -> None:
+        count[0] += 1
+        if count[0] == 3:
+            raise KeyboardInterrupt
+        saved(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "save_tensors", stop)
+        with pytest.raises(KeyboardInterrupt):
+            match.match(s, "unialign", [0])
+    assert len(list(paths.state(s, "matching", "unialign").rglob("*.safetensors"))) == 2
+    encoded_clips: list[int] = []
+    inputs = Clips.inputs
+    with monkeypatch.context() as patch:
+        patch.setattr(Clips, "inputs", lambda self, rows: encoded_clips.extend(rows) or inputs(self, rows))
+        match.match(s, "unialign", [0])
+    assert encoded_clips == [6, 7]  # the parts of clips 0-2 and 3-5 were there
+    assert not list(paths.state(s, "matching", "unialign").rglob("*.safetensors"))
+    resumed = load_tensors(path)
+    match.match(s, "unialign", [0])
+    found, about = load_tensors(path), load_metadata(path)
+    assert all(torch.equal(found[name], resumed[name]) for name in found)
+    assert about["k"] == 2
+
+    # Pairs of the first two of each query by any score, and what the model itself says of them.
+    gallery = run_gallery(s, "unialign", 0, "scenes")
+    items = torch.stack([gallery.items["vision"], gallery.items["audio"]]).double()
+    first = [score(gallery.text.double(), items) for score in SCORES.values()]
+    first.append(SCORES["cosine"](gallery.text.double(), gallery.fused["va"][None].double()))
+    expected = set()
+    for matrix in first:
+        expected |= {(t, c) for t, row in enumerate(matrix.topk(2, 1).indices.tolist()) for c in row}
+        expected |= {(t, c) for c, row in enumerate(matrix.topk(2, 0).indices.T.tolist()) for t in row}
+    assert set(zip(found["text"].tolist(), found["clip"].tolist(), strict=True)) == expected
+    model, words = released.stored(s, "unialign", 0), released.tokenizer(s)
+    clips = Clips(s, {"scenes": manifest.usable(manifest.read(paths.manifest(s, "scenes")), "test")})
+    for number in range(0, len(found["clip"]), 5):
+        ids, mask = encoded.tokens(words, [gallery.captions[found["text"][number]]], s.vast.text.length)
+        with torch.inference_mode():
+            pixels, mel = clips.inputs([int(found["clip"][number])])
+            logits = model.match(ids, mask, model.condition(model.encode(vision=pixels, audio=mel)))
+        torch.testing.assert_close(found["probability"][number], logits.softmax(1)[0, 1], rtol=1e-4, atol=1e-6)
+
+    call(s, "pipeline.retrieval.rank.rank", "unialign", [0])
+    ranked, _ = stored.read(paths.ranks(s, "unialign", 0, "scenes"))
+    assert Key("test", FULL, "VA2T", "fused+itm") in ranked
+    with pytest.raises(UserError, match="--run pmrl: does not train its own matching"):
+        match.match(s, "pmrl", [0])
+
+
 @pytest.mark.parametrize("method", ["imagebind-released", "languagebind-released"])
 def test_released_models_become_rows_of_a_table(here: Path, method: str) -> None:
     """From mp4 files to a row, by tiny models of the released classes."""
@@ -282,7 +346,6 @@ def test_released_models_become_rows_of_a_table(here: Path, method: str) -> None
     for name in ("text", "vision", "audio"):
         torch.testing.assert_close(found[f"test/{name}"].norm(dim=1), torch.ones(len(found[f"test/{name}"])))
     assert load_metadata(paths.embeddings(s, method, 0, "scenes"))["manifest"]
-    call(s, "pipeline.vast.matching.match", "scenes")
     call(s, "pipeline.retrieval.rank.rank", method, [0])
     call(s, "pipeline.reporting.table1.table1")
     rows = json.loads(paths.table(s, "table1", "json").read_text())["records"]

@@ -69,6 +69,7 @@ def test_every_tracked_artefact_of_table1_lies_in_exactly_one_out(scale: str) ->
             paths.pooled(settings, corpus),
         ]
         artefacts += [paths.matching(settings, corpus), paths.captions(settings, corpus)]
+        artefacts += [paths.own_matching(settings, run, 0, corpus) for run in settings.tables["table1"].runs]
         artefacts += [paths.features(settings, modality, corpus) for modality in ("vision", "audio")]
         for shard in paths.shards(settings, corpus):
             artefacts += [paths.shard(settings, corpus, shard), paths.decoded(settings, corpus, shard)]
@@ -130,19 +131,27 @@ def test_probes_and_the_study_are_ignored() -> None:
         artefacts += [paths.features(settings, "audio", probe), paths.pooled(settings, probe)]
     artefacts += [paths.study(settings, "gram", 0, corpus) for corpus in settings.corpora]
     patterns = (ROOT / ".dvcignore").read_text().splitlines()
+    assert set(settings.tables["table1"].runs) == {
+        pattern.split("/")[2] for pattern in patterns if pattern.startswith("!matching")
+    }
 
     def ignored(path: Path) -> bool:
-        # A star of .dvcignore stops at a slash; so many slashes are in pattern and path.
-        return any(
-            fnmatch(str(one), pattern)
-            for one in (path, *path.parents)
-            for pattern in patterns
-            if str(one).count("/") == pattern.count("/")
-        )
+        # A star of .dvcignore stops at a slash; so many slashes are in pattern and path. The last that fits decides.
+        last = ""
+        for pattern in patterns:
+            plain = pattern.removeprefix("!")
+            for one in (path, *path.parents):
+                if str(one).count("/") == plain.count("/") and fnmatch(str(one), plain):
+                    last = pattern
+        return bool(last) and not last.startswith("!")
 
+    artefacts += [paths.own_matching(settings, "pmrl", 0, corpus) for corpus in settings.corpora]
     for artefact in artefacts:
         assert ignored(artefact), artefact
     for corpus in settings.corpora:
+        for run in settings.tables["table1"].runs:
+            assert not ignored(paths.own_matching(settings, run, 0, corpus)), run
+        assert not ignored(paths.matching(settings, corpus))
         kept = [paths.manifest(settings, corpus), paths.features(settings, "audio", corpus)]
         kept += [paths.pooled(settings, corpus), paths.ranks(settings, "gram", 0, corpus)]
         assert not any(map(ignored, kept)), corpus

@@ -11,7 +11,7 @@ from pipeline import paths
 from pipeline.digests import code_digest, digest
 from pipeline.dispatch import resolve
 from pipeline.errors import UserError
-from pipeline.settings import load
+from pipeline.settings import RERANKED, load
 from pipeline.tracked import FIGURE1, TUNING
 
 
@@ -26,6 +26,8 @@ def settings_or_stop():
 SETTINGS = settings_or_stop()
 SCALE = SETTINGS.scale
 CORPORA = list(SETTINGS.corpora)
+#: Corpora that tables compare and average.
+BENCHMARKS = SETTINGS.benchmarks()
 #: Corpora and probes whose captions the initial model writes.
 CAPTIONED = list(SETTINGS.captioned_corpora())
 ENVIRONMENT = "../../envs/pipeline.yaml"
@@ -151,6 +153,21 @@ def rank_files(table):
     return per_corpus(paths.ranks, table)
 
 
+def matching_files(runs, seeds=None):
+    """What re-ranks runs: their own matching of what they find, or `vast`'s of the fixed galleries."""
+    files = []
+    for run in runs:
+        if SETTINGS.matched_by(run) == "own":
+            files += [
+                paths.own_matching(SETTINGS, run, seed, corpus)
+                for seed in seeds or seeds_of(run)
+                for corpus in BENCHMARKS
+            ]
+        elif SETTINGS.matched_by(run) == "vast":
+            files += [paths.matching(SETTINGS, corpus) for corpus in CORPORA]
+    return list(dict.fromkeys(files))
+
+
 def table_files(table):
     return [paths.table(SETTINGS, table, kind) for kind in ("json", "csv", "md")]
 
@@ -213,7 +230,7 @@ SWEEPS = [
     "anchors",
     "gaps",
 ]
-RETRIEVAL_TABLES = ["table1_all", "table1_tuned"]
+RETRIEVAL_TABLES = [name for name in RERANKED if name != "table1"]
 #: Rows of the table sharing: each trained and tested on one form of `scenes`; those of no other table are embedded
 #: for that form alone.
 FORMS = SETTINGS.tables["sharing"].runs if SETTINGS.probes else []
@@ -231,6 +248,8 @@ BATCHED = [
     and SETTINGS.initial(run) == "vast"
 ]
 SINGLE = [run for run in SETTINGS.runs if run not in {*BATCHED, *SHARING}]
+#: Runs whose own matching re-ranks them.
+OWN = [run for run in SETTINGS.runs if SETTINGS.matched_by(run) == "own"]
 #: Somebody's released models: embedded as they are.
 ZERO_SHOT = [run for run in SETTINGS.runs if SETTINGS.released(run)]
 

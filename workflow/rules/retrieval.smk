@@ -1,9 +1,67 @@
-# Retrieval: ranks of the truth of each query, by score and direction; a study of the scores.
-def matching_files(run):
-    """Matching probabilities are `vast`'s: runs from another initial model have none."""
-    if SETTINGS.initial(run) != "vast":
-        return []
-    return [paths.matching(SETTINGS, corpus) for corpus in CORPORA]
+# Retrieval: matching of what runs find first, ranks of the truth of each query, a study of the scores.
+rule match_top:
+    input:
+        paths.model(SETTINGS, "{run}", "{seed}") / "weights.safetensors",
+        paths.embeddings(SETTINGS, "{run}", "{seed}", "{corpus}"),
+        lambda wildcards: read_by("everything", [wildcards.corpus]),
+        lambda wildcards: written_files([wildcards.corpus]),
+    output:
+        paths.own_matching(SETTINGS, "{run}", "{seed}", "{corpus}"),
+    log:
+        log_of("match_top/{run}/{seed}/{corpus}"),
+    benchmark:
+        benchmark_of("match_top/{run}/{seed}/{corpus}")
+    wildcard_constraints:
+        run="|".join(run for run in OWN if run in SINGLE) or "none",
+    conda:
+        ENVIRONMENT
+    threads: SETTINGS.threads_beside
+    resources:
+        gpu=min(GPUS, 1),
+    params:
+        code=code_digest("pipeline.retrieval.match"),
+        settings=digest(SETTINGS.retrieval),
+    shell:
+        stage_beside(
+            "match-top --run {wildcards.run} --seeds {wildcards.seed} --corpus {wildcards.corpus}"
+        )
+
+
+for name, runs, seeds in batches([run for run in OWN if run in BATCHED]):
+
+    rule:
+        name:
+            f"match_top_batch_{name}"
+        input:
+            expand(
+                paths.model(SETTINGS, "{run}", "{seed}") / "weights.safetensors",
+                run=runs,
+                seed=seeds,
+            ),
+            expand(
+                paths.embeddings(SETTINGS, "{run}", "{seed}", "{corpus}"),
+                run=runs,
+                seed=seeds,
+                corpus=BENCHMARKS,
+            ),
+            read_by("everything", BENCHMARKS),
+            written_files(BENCHMARKS),
+        output:
+            matching_files(runs, seeds),
+        log:
+            log_of(f"match_top/batch/{name}"),
+        benchmark:
+            benchmark_of(f"match_top/batch/{name}")
+        conda:
+            ENVIRONMENT
+        threads: SETTINGS.threads_beside
+        params:
+            runs=listed(runs),
+            seeds=listed(seeds),
+            code=code_digest("pipeline.retrieval.match"),
+            settings=digest(SETTINGS.retrieval),
+        shell:
+            stage_beside("match-top --run {params.runs} --seeds {params.seeds}")
 
 
 for name, runs, seeds in seed_groups(SINGLE):
@@ -17,7 +75,7 @@ for name, runs, seeds in seed_groups(SINGLE):
                 seed=seeds,
                 corpus=CORPORA,
             ),
-            lambda wildcards: matching_files(wildcards.run),
+            lambda wildcards, seeds=seeds: matching_files([wildcards.run], seeds),
             expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
         output:
             expand(

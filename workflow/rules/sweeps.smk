@@ -71,7 +71,7 @@ for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING])
                 seed=seeds,
                 corpus=CORPORA,
             ),
-            expand(paths.matching(SETTINGS, "{corpus}"), corpus=CORPORA),
+            matching_files(runs, seeds),
             expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
         output:
             expand(

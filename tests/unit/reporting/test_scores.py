@@ -47,7 +47,8 @@ def write_studies(settings):
             lessened = {"share": 0.4, "scores": {score: {"won": 0.1, "lessened": 0.2, "whole": None} for score in hubs}}
             about = {"winner": 0.0, "skewness": 1.5, "orphans": 0.2}
             hubness = {way: {s: about | {"winner": hubs[s]} for s in hubs} for way in ("T2VA", "VA2T")}
-            metadata = {"manifest": digest, "hubness": hubness, "collinearity": 0.5 + level / 10, "lessened": lessened}
+            metadata = {"run": run, "seed": seed, "corpus": "scenes", "manifest": digest, "hubness": hubness}
+            metadata |= {"collinearity": 0.5 + level / 10, "lessened": lessened}
             ranks.write(paths.study(settings, run, seed, "scenes"), found, metadata)
 
 

@@ -107,7 +107,10 @@ def test_modalities_that_share_a_letter_are_refused(settings, tmp_path):
     file, manifest = tmp_path / "mine.safetensors", paths.manifest(settings, "scenes")
     z = project.features(24, 0.3, 0)
     ids, text = [f"test{i}" for i in range(24)], z.pop("text")
-    for names, pair in ((("vision", "speech", "subtitle"), "'speech' and 'subtitle'"), (("touch",), "'text' and 'touc")):
+    for names, pair in (
+        (("vision", "speech", "subtitle"), "'speech' and 'subtitle'"),
+        (("touch",), "'text' and 'touc"),
+    ):
         items = dict.fromkeys(names, z["vision"])
         with pytest.raises(ValueError, match=f"modalities {pair}"):
             write_embeddings(file, ids, text, items)
@@ -117,24 +120,23 @@ def test_modalities_that_share_a_letter_are_refused(settings, tmp_path):
             evaluate(file, manifest)
 
 
-def test_one_cluster_shows_nothing(settings, tmp_path):
-    project_rows = [row | {"group": "all"} for row in project.clip_rows(24, "test")]
-    project_rows += project.clip_rows(12, "val") + project.clip_rows(8, "train")
-    folder = tmp_path / "data" / "smoke" / "scenes"
-    for part in ("embeddings", "matching", "params"):
-        (tmp_path / part).symlink_to(paths.embeddings(settings, "gram", 0, "scenes").absolute().parents[4] / part)
-    project.write_manifest(folder / "manifest.parquet", project_rows)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path)
-        for run in RUNS:
-            rank(settings, run, list(range(settings.seeds(run))))
-        table1(settings)
-        result = evaluate(
-            paths.embeddings(settings, "gram", 0, "scenes"),
-            folder / "manifest.parquet",
-            paths.table(settings, "table1", "json"),
-        )
-    assert {(row["p"], row["ci"], row["verdict"]) for row in result["comparison"]} == {(1, None, "unclear")}
+def test_one_cluster_shows_nothing(tmp_path, monkeypatch):
+    rows = project.clip_rows
+    monkeypatch.setattr(project, "clip_rows", lambda *a, **k: [row | {"group": "all"} for row in rows(*a, **k)])
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(project.ROOT / "params", "params")
+    settings = project.settings(seeds=1)
+    project.write_project(settings, RUNS)
+    for run in RUNS:
+        rank(settings, run, [0])
+    table1(settings)
+    table = paths.table(settings, "table1", "json")
+    own, manifest = paths.embeddings(settings, "unialign", 0, "scenes"), paths.manifest(settings, "scenes")
+    found = evaluate(own, manifest, table)["comparison"]
+    assert {(row["p"], row["ci"], row["verdict"]) for row in found} == {(1, None, "unclear")}
+    contrasts = [row for row in json.loads(table.read_text())["records"] if row["section"].startswith("contrasts")]
+    assert {(row["p_holm"], row["ci_low"], row["verdict"]) for row in contrasts} == {(1, None, "unclear")}
+    assert {row["note"] for row in contrasts if row["paper"] is not None} == {"sign not settled"}
 
 
 def test_order_of_the_file_does_not_matter(settings, tmp_path):

@@ -51,6 +51,7 @@ def test_refusals(settings, monkeypatch):
         search(settings, " ", "scenes")
     with pytest.raises(UserError, match="no run 'unaligned'"):
         search(settings, "a lion", "scenes", "unaligned")
+    (paths.model(settings, "unialign", 0) / "weights.safetensors").unlink()
     with pytest.raises(UserError, match=r"weights.safetensors: missing; train unialign with seed 0 first"):
         search(settings, "a lion", "scenes")
     with pytest.raises(UserError, match="--score fused: unialign does not train that head, it is stale; there are"):
