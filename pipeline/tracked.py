@@ -56,12 +56,14 @@ def _table(settings: Settings, name: str) -> Group:
     entry = settings.tables[name]
     children, missing = [], []
     for run in entry.runs:
+        if settings.released(run):  # as it came: nothing was trained
+            continue
         for seed in range(min(settings.seeds(run), entry.seeds)):
             folder = paths.model(settings, run, seed)
             if not all((folder / file).is_file() for file in ("run.json", "metrics.jsonl")):
                 missing.append(folder)
                 continue
-            key = digest([settings.scale, name, run, seed, *map(sha256, sorted(folder.glob("*.json*")))])
+            key = digest([settings.folder, name, run, seed, *map(sha256, sorted(folder.glob("*.json*")))])
             about = read_json(folder / "run.json")
             params = flat(about.pop("settings", {}))
             rest = {k: v for k, v in flat(about).items() if not k.startswith("validation.")}
@@ -71,15 +73,15 @@ def _table(settings: Settings, name: str) -> Group:
     markdown = paths.table(settings, name, "md")
     note = markdown.read_text() if markdown.is_file() else entry.title
     when = max((child.when for child in children), default=0.0)
-    return Group(Shown(name, digest([settings.scale, name]), when), note, children, missing)
+    return Group(Shown(name, digest([settings.folder, name]), when), note, children, missing)
 
 
 def _tuning(settings: Settings, method: str) -> Group:
     """Trials of a method; the parent's metric is the expected best of k trials, k as step."""
     file, name = paths.tuning(settings, method), f"tuning {method}"
     if not file.is_file():
-        return Group(Shown(name, digest([settings.scale, name]), 0.0), "not tuned yet", [], [file])
-    found, stamp, when = read_json(file), [settings.scale, name, sha256(file)], file.stat().st_mtime
+        return Group(Shown(name, digest([settings.folder, name]), 0.0), "not tuned yet", [], [file])
+    found, stamp, when = read_json(file), [settings.folder, name, sha256(file)], file.stat().st_mtime
     winner = found["winner"]
     children = []
     for number, trial in enumerate(found["trials"]):
@@ -111,10 +113,10 @@ def _figure1(settings: Settings) -> Group:
             name = f"{one['method']} M={one['M']} seed {one['seed']}"
             about = {key: one[key] for key in ("method", "M", "seed", "modalities")}
             points = [(key, value, 0) for key, value in one["values"].items()]
-            key = digest([settings.scale, FIGURE1, stamp, number])
+            key = digest([settings.folder, FIGURE1, stamp, number])
             children.append(Shown(name, key, when, about, {"run": one["method"], "seed": one["seed"]}, points))
     for trace in filter(Path.is_file, traces):
-        found, key = read_json(trace), digest([settings.scale, FIGURE1, sha256(trace)])
+        found, key = read_json(trace), digest([settings.folder, FIGURE1, sha256(trace)])
         about = {key: found[key] for key in ("run", "seeds", "temperature")}
         points = [
             (measure, one["value"], step)
@@ -125,7 +127,7 @@ def _figure1(settings: Settings) -> Group:
         children.append(Shown(name, key, trace.stat().st_mtime, about, {"run": found["run"]}, points))
     when = max((child.when for child in children), default=0.0)
     note = "Conflicts, divergence, gap and R@1 against the number of modalities; conflicts and collapse in training."
-    return Group(Shown(FIGURE1, digest([settings.scale, FIGURE1]), when), note, children, missing)
+    return Group(Shown(FIGURE1, digest([settings.folder, FIGURE1]), when), note, children, missing)
 
 
 def metrics(file: Path) -> Iterator[Point]:

@@ -36,7 +36,7 @@ def record(settings: Settings, name: str) -> None:
     """Import a table, `tuning` or `figure1`; results/<scale>/tables/<name>.mlflow.json says what is shown, what not."""
     if name not in (known := (*settings.tables, TUNING, FIGURE1)):
         raise UserError(f"--table {name}: no such table in params/runs.yaml; {instead(name, known)}")
-    outcome: dict[str, Any] = {"table": name, "experiment": f"unialign-{settings.scale}", "runs": [], "missing": []}
+    outcome: dict[str, Any] = {"table": name, "experiment": f"unialign-{settings.folder}", "runs": [], "missing": []}
     try:
         _import(outcome["experiment"], groups(settings, name), outcome)
     except Exception as error:

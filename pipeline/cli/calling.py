@@ -10,7 +10,7 @@ import typer
 
 from pipeline import dispatch
 from pipeline.errors import UserError, instead
-from pipeline.settings import load
+from pipeline.settings import Settings, load
 
 app = typer.Typer(
     add_completion=False,
@@ -18,6 +18,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The stages of UniAlign, reproduced. Snakemake calls them; each can be called by hand, too.",
 )
+#: The preset that the command line names, of all commands alike; none: what params/default.yaml names.
+_chosen: dict[str, str | None] = {"preset": None}
+
+
+@app.callback()
+def options(
+    preset: Annotated[
+        str | None,
+        typer.Option(help="an overlay of params/presets/, e.g. gram-shipped; outputs have their own folders."),
+    ] = None,
+) -> None:
+    """Keep what all commands share."""
+    _chosen["preset"] = preset
+
+
+def settings_of(scale: str | None) -> Settings:
+    """The settings of `scale` under the chosen preset."""
+    return load(scale, preset=_chosen["preset"])
+
+
 Scale = Annotated[str | None, typer.Option(help="smoke, mini or paper; default: what params/default.yaml names.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: the setting `threads`.")]
 Corpus = Annotated[str, typer.Option(help="a corpus of the scale, e.g. scenes")]
@@ -42,7 +62,7 @@ def call(
 
     `only` shows the function that corpus or probe as the only one.
     """
-    settings = load(scale)
+    settings = settings_of(scale)
     if only is not None:
         settings = settings.only(corpus_of(scale, only))
     # Read by OpenMP when torch is first imported, hence before the stage's module.
@@ -57,15 +77,16 @@ def call(
 
 def corpus_of(scale: str | None, corpus: str) -> str:
     """`corpus` if the scale has it (or a probe of that name); a UserError names the nearest."""
-    known = [*load(scale).corpora, *load(scale).probes]
+    settings = settings_of(scale)
+    known = [*settings.corpora, *settings.probes]
     if corpus not in known:
-        raise UserError(f"--corpus {corpus}: no such corpus at scale {load(scale).scale}; {instead(corpus, known)}")
+        raise UserError(f"--corpus {corpus}: no such corpus at scale {settings.folder}; {instead(corpus, known)}")
     return corpus
 
 
 def table_of(scale: str | None, table: str) -> str:
     """`table` if params/runs.yaml has it; a UserError names the nearest."""
-    known = load(scale).tables
+    known = settings_of(scale).tables
     if table not in known:
         raise UserError(f"--table {table}: no such table in params/runs.yaml; {instead(table, known)}")
     return table
@@ -73,7 +94,7 @@ def table_of(scale: str | None, table: str) -> str:
 
 def probe(scale: str | None, corpus: str) -> str | None:
     """`corpus` if it is a probe: the stages that make it see it alone."""
-    return corpus if corpus in load(scale).probes else None
+    return corpus if corpus in settings_of(scale).probes else None
 
 
 def numbers(text: str) -> list[int]:

@@ -48,9 +48,17 @@ def render(corpus: Corpus, shard: Shard, scale: Scale = None) -> None:
 
 
 @app.command()
-def decode(corpus: Corpus, shard: Shard, scale: Scale = None) -> None:
+def decode(
+    corpus: Corpus,
+    shard: Shard,
+    scale: Scale = None,
+    workers: Annotated[int | None, typer.Option(help="decoding processes; default: the setting", min=1)] = None,
+) -> None:
     """Decode the clips of a shard to frames and waveforms."""
-    call("pipeline.media.decode.decode", scale, corpus_of(scale, corpus), shard, threads=1, only=probe(scale, corpus))
+    call(
+        "pipeline.media.decode.decode", scale, corpus_of(scale, corpus), shard, threads=1,
+        only=probe(scale, corpus), workers=workers,
+    )  # fmt: skip
 
 
 @app.command()

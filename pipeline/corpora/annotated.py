@@ -26,7 +26,7 @@ from pipeline.corpora import own, sources, verify, vggsound_test
 from pipeline.corpora.annotations import Item
 from pipeline.corpora.clip import read_plan
 from pipeline.corpora.download import Outcome, Politeness, download
-from pipeline.corpora.journal import Journal
+from pipeline.corpora.journal import DAYS, Journal
 from pipeline.errors import UserError
 from pipeline.files import atomic, sha256
 from pipeline.settings import Corpus, Settings
@@ -74,6 +74,7 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
 
     A file is taken from the plan (own data), else from the drop folder, else by download if `options.download` is on.
     Outcomes of downloads are kept in `state/`, so that an interrupted shard continues and the gone are not asked again.
+    While a download's failure may pass, the table is not written, so that the next run tries it again: a UserError.
     Each file is compared with its sha256 where one is given, a download with that of its first fetch, and decoded once,
     so that a damaged one is a row.
     """
@@ -95,21 +96,30 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
         cookies=str(options.get("cookies", "")),
     )
     sums = {} if registry == "own" else verify.checksums(sources.DROP / registry / "SHA256SUMS")
-    journal = Journal(paths.state(settings, "fetch", corpus, f"{shard}.jsonl"))
+    journal = Journal(paths.fetched(settings, corpus, shard))
     folder = paths.media(settings, corpus)
-    rows = []
+    rows: list[dict[str, str]] = []
+    passing: dict[str, str] = {}
     for clip in tqdm(table.to_dict("records"), unit="clip", desc=f"fetch {corpus} {shard}", mininterval=2):
         name, recipe = str(clip["clip_id"]), json.loads(clip["recipe"])
         target = folder / f"{name}.mp4"
         given = Path(recipe["file"]) if recipe["file"] else dropped.get(name)
         first = given is None and not target.is_file()
         outcome = _bring(name, recipe, target, given, online, journal, politeness)
+        if outcome.passing:
+            passing[name] = outcome.reason
         known = sums.get(given.name, "") if given else "" if first else journal.sums.get(name, "")
         called = given.name if given else target.name
         outcome, digest = _checked(outcome, target, called, recipe["sha256"] or known, settings.media.time_limit)
         if digest and given is None and not known:
             journal.keep(name, digest)
         rows.append({"clip_id": name, "sha256": digest, "status": outcome.status, "reason": outcome.reason})
+    if passing:
+        name, reason = next(iter(passing.items()))
+        raise UserError(
+            f"corpus {corpus}, shard {shard}: {len(passing)} of {len(table)} downloads failed for now (first {name}: "
+            f"{reason}); run again: only these are asked, and one that failed on {DAYS} days counts as gone"
+        )
     with atomic(paths.rendered(settings, corpus, shard)) as temporary:
         pandas.DataFrame(rows).to_parquet(temporary, index=False)
 
@@ -133,9 +143,7 @@ def _bring(
         return Outcome("gone", "not in the drop folder, and the annotations give no address")
     if name in journal.known and journal.known[name].status != "ok":
         return journal.known[name]
-    outcome = download(recipe["url"], target, recipe["start"], recipe["end"], politeness)
-    journal.add(name, outcome)
-    return outcome
+    return journal.add(name, download(recipe["url"], target, recipe["start"], recipe["end"], politeness))
 
 
 def _checked(outcome: Outcome, target: Path, called: str, expected: str, seconds: float) -> tuple[Outcome, str]:
@@ -190,6 +198,10 @@ def _public(settings: Settings, corpus: str) -> list[Planned]:
         test = public.read(path)
         for note in public.check(registry, "test", test, path):
             print(note, file=sys.stderr)
+        whole, test = len(test), public.published(registry, test, entry.test)
+        if len(test) < whole:
+            note = f"{registry} test: {len(test)} of {whole} clips, as in the published numbers"
+            print(f"{note}; left out is {public.DIDEMO_MISSING}", file=sys.stderr)
         if registry == "vggsound":
             kept = set(vggsound_test.shipped())
             if missing := sorted(kept - {item.clip_id for item in test}):

@@ -1,7 +1,8 @@
 """One clip from the web by yt-dlp's Python interface: rate-limited, resumable, checked; the outcome is a status.
 
 Nothing is executed that was fetched and no shell is involved. A clip that is gone for good is `gone` with the site's
-reason; a passing failure (network, "too many requests") is told apart, so that the next run tries it again.
+reason; a passing failure (network, no format just now) is told apart, so that the next run tries it again; a site that
+takes no more requests for now is a UserError, since it would answer every further clip alike.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 
 from pipeline.errors import UserError
 
+#: The site's limits and troubles, which say nothing of the clip, though the line may call it unavailable.
+LIMITED = re.compile(r"rate.?limit|try again later|too many requests|not a bot|HTTP Error (429|5\d\d)", re.IGNORECASE)
 PERMANENT = re.compile(
-    r"unavailable|private|removed|terminated|deleted|copyright|not available|does not exist|members-only|"
-    r"confirm your age|violat|unsupported url|no video formats|live event",
+    r"unavailable|private|removed|terminated|deleted|copyright|(?<!format is )not available|does not exist|"
+    r"members-only|confirm your age|violat|unsupported url|no video formats|live event",
     re.IGNORECASE,
 )
 
@@ -45,7 +48,10 @@ class Outcome:
 
 
 def download(url: str, target: Path, start: float, end: float, politeness: Politeness) -> Outcome:
-    """Fetch seconds `start`–`end` (0–0: all) of `url` to `target`; partial files are kept and continued."""
+    """Fetch seconds `start`–`end` (0–0: all) of `url` to `target`; partial files are kept and continued.
+
+    A UserError if the site takes no more requests for now: it goes for every clip.
+    """
     try:
         import yt_dlp
     except ImportError:
@@ -59,6 +65,10 @@ def download(url: str, target: Path, start: float, end: float, politeness: Polit
             client.download([url])
     except yt_dlp.utils.YoutubeDLError as error:
         reason = " ".join(str(error).replace("ERROR: ", "").split())[:300]
+        if LIMITED.search(reason):
+            raise UserError(
+                f"{url}: the site takes no more requests for now ({reason}); run again in some hours"
+            ) from None
         return Outcome("gone", reason, passing=not PERMANENT.search(reason))
     except OSError as error:
         return Outcome("gone", f"{type(error).__name__}: {error}"[:300], passing=True)

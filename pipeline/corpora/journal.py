@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.corpora.download import Outcome
+
+#: Days on which a download must have failed before a failure that might have passed is final.
+DAYS = 3
 
 
 class Journal:
@@ -15,6 +20,7 @@ class Journal:
         self.path = path
         self.known: dict[str, Outcome] = {}
         self.sums: dict[str, str] = {}
+        self.failed: dict[str, set[str]] = {}
         for line in path.read_text().splitlines() if path.is_file() else []:
             try:
                 row = json.loads(line)
@@ -22,15 +28,24 @@ class Journal:
                 continue
             if "sha256" in row:
                 self.sums[row["clip_id"]] = row["sha256"]
+            elif "failed" in row:
+                self.failed.setdefault(row["clip_id"], set()).add(row["failed"])
             else:
                 self.known[row["clip_id"]] = Outcome(row["status"], row["reason"])
 
-    def add(self, name: str, outcome: Outcome) -> None:
-        """Keep an outcome that another try would not change."""
+    def add(self, name: str, outcome: Outcome) -> Outcome:
+        """Keep an outcome, or the day of one that may pass; after `DAYS` such days it is final. Returns what holds."""
         if outcome.passing:
-            return
+            days, today = self.failed.setdefault(name, set()), f"{datetime.now(UTC):%Y-%m-%d}"
+            if today not in days:
+                days.add(today)
+                self._write({"clip_id": name, "failed": today})
+            if len(days) < DAYS:
+                return outcome
+            outcome = replace(outcome, reason=f"{outcome.reason} (on {len(days)} days)", passing=False)
         self.known[name] = outcome
         self._write({"clip_id": name, "status": outcome.status, "reason": outcome.reason})
+        return outcome
 
     def keep(self, name: str, sha256: str) -> None:
         """Keep what a whole file was when it came, to know later that it has changed."""

@@ -7,6 +7,7 @@ test can have, "all items" (clips without sound stay by their picture) and "item
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pandas
@@ -62,7 +63,8 @@ def merge(settings: Settings, corpus: str) -> None:
     made = manifest.frame(rows)
     record = coverage(made)
     least = settings.coverage(corpus)
-    _enough(record, corpus, least, "media" if settings.corpus(corpus).coverage is None else f"corpora.{corpus}")
+    where = "media" if settings.corpus(corpus).coverage is None else f"corpora.{corpus}"
+    _enough(record, corpus, least, where, paths.rendered(settings, corpus, "<shard>"))
     write_json(paths.coverage(settings, corpus), {"corpus": corpus, "floor": least, "splits": record})
     manifest.write(paths.manifest(settings, corpus), made)
 
@@ -86,7 +88,7 @@ def coverage(table: pandas.DataFrame) -> dict[str, Any]:
     return found
 
 
-def _enough(record: dict[str, Any], corpus: str, least: float, where: str) -> None:
+def _enough(record: dict[str, Any], corpus: str, least: float, where: str, outcomes: Path) -> None:
     for split, found in record.items():
         if found["coverage"] < least:
             reasons = "; ".join(
@@ -96,7 +98,7 @@ def _enough(record: dict[str, Any], corpus: str, least: float, where: str) -> No
             raise UserError(
                 f"corpus {corpus}, split {split}: {found['usable']} of {found['planned']} clips are usable, coverage "
                 f"{found['coverage']:.3f}, floor {least:g} ({where}.coverage): {reasons}; "
-                "mend the clips or lower the floor in params/"
+                f"bring the clips and delete {outcomes} of their shards, or lower the floor in params/"
             )
 
 

@@ -104,6 +104,7 @@ SOURCES = {
                     Source(
                         "primary",
                         "https://raw.githubusercontent.com/LisaAnne/LocalizingMoments/master/data/test_data.json",
+                        "1,004 clips, of which the 1,003 of the archive are tested",
                     ),
                     Source("archive", f"{GRAM}/didemo/descs_ret_test.json", "1,003 of 1,004 clips"),
                 ),

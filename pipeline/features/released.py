@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pipeline import files, manifest, paths
 from pipeline.clips import slices
+from pipeline.digests import digest
 from pipeline.errors import UserError
 from pipeline.features import clips
 from pipeline.models import released
@@ -27,10 +28,12 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
     if modality not in MODALITIES:
         raise UserError(f"modality {modality}: expected vision or audio")
     tower = released.tower(settings, modality)
-    digest = paths.tower_digest(settings, modality)
+    name = paths.tower_digest(settings, modality)
     path = paths.manifest(settings, corpus)
     whole = manifest.read(path)
-    state = paths.state(settings, "features", digest, f"{corpus}-{files.sha256(path)[:12]}")
+    made_of = [files.sha256(file) for file in (path, paths.tower_weights(settings, modality))]
+    key = digest([*made_of, paths.decode_digest(settings, corpus)])
+    state = paths.state(settings, "features", name, f"{corpus}-{key}")
     features: dict[str, Tensor] = {}
     ids: dict[str, list[str]] = {}
     for split in paths.SPLITS:
@@ -59,7 +62,7 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
         features[split] = torch.stack(blocks)
         if not bool(features[split].isfinite().all()):
             raise UserError(f"{modality} features of {corpus}, split {split}: not finite; check the tower's weights")
-    files.save_tensors(paths.features(settings, modality, corpus), features, {"ids": ids, "tower": digest})
+    files.save_tensors(paths.features(settings, modality, corpus), features, {"ids": ids, "tower": name})
     shutil.rmtree(state, ignore_errors=True)
 
 

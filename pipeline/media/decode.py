@@ -28,10 +28,11 @@ SHORTER = 0.1
 """Seconds by which a sound may be shorter than its clip's plan."""
 
 
-def decode(settings: Settings, corpus: str, shard: str, reader: Any = read_frames) -> None:
+def decode(settings: Settings, corpus: str, shard: str, reader: Any = read_frames, workers: int | None = None) -> None:
     """Write a shard and its table (clip_id, status, reason, duration, row); rows of bad clips are -1.
 
-    `reader` is `read_frames`, or a stand-in for it in tests.
+    `reader` is `read_frames`, or a stand-in for it in tests. `workers`: processes, no more than the job's cores, since
+    a clip's time limit is one of the clock; none: the setting.
     """
     media = settings.media
     table = _clips(settings, corpus, shard)
@@ -40,12 +41,12 @@ def decode(settings: Settings, corpus: str, shard: str, reader: Any = read_frame
     writer = Writer(paths.shard(settings, corpus, shard), name, media.sample_rate, samples)
     outcome: list[dict[str, Any]] = []
     with (
-        Workers(reader, media.workers, media.time_limit) as workers,
+        Workers(reader, workers or media.workers, media.time_limit) as readers,
         tqdm(total=len(table), unit="clip", desc=f"decode {corpus} {shard}", mininterval=2) as bar,
     ):
         for start in range(0, len(table), BATCH):
             batch = table[start : start + BATCH]
-            outcome += _batch(settings, corpus, shard, batch, workers, writer)
+            outcome += _batch(settings, corpus, shard, batch, readers, writer)
             bar.update(len(batch))
     writer.close()
     with atomic(paths.decoded(settings, corpus, shard)) as temporary:

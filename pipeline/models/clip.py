@@ -128,9 +128,9 @@ class ClipVision(nn.Module):
         return self.config.embedding
 
     def encode(self, batch: Tensor) -> Tensor:
-        """Un-normalised embeddings [N, embedding] of uint8 frames [N, H, W, 3], cropped to the centre."""
+        """Un-normalised embeddings [N, embedding] of uint8 frames [N, H, W, 3], by open_clip's resizing and crop."""
         assert isinstance(self.config.image, int)
-        return self(prepare(batch, self.config.image, "crop", antialias=True))
+        return self(prepare(batch, self.config.image, "crop", "bicubic"))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Un-normalised embeddings [N, embedding] of normalised images [N, 3, image, image]."""

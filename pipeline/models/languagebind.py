@@ -2,10 +2,12 @@
 
 A released folder holds `config.json` beside the weights, under transformers' CLIP names; sizes, activation and audio
 constants are read there, so that ViT-L/14 (`LanguageBind_Video_FT`, `…_V1.5_FT`, `LanguageBind_Audio_FT`) and ViT-H/14
-(`LanguageBind_Video_Huge_V1.5_FT`, the paper's row) are one class. Video: every layer first adds a temporal embedding
-and lets each patch attend over the frames, pre-norm, then is CLIP's; [CLS] is averaged over frames. Audio: a log-mel of
-bins x frames as an image whose three channels are three clips. LoRA checkpoints are refused: their weights are not
-merged. Inferred, since no weights were at hand: what `config.json` does not state is transformers' CLIP default.
+(`LanguageBind_Video_Huge_V1.5_FT`, the paper's row) are one class. The huge one embeds to 1,024 beside a text tower of
+its own, the audio model to 768: such a pair is refused, and without an audio model the model is deaf. Video: every
+layer first adds a temporal embedding and lets each patch attend over the frames, pre-norm, then is CLIP's; [CLS] is
+averaged over frames. Audio: a log-mel of bins x frames as an image whose three channels are three clips. LoRA
+checkpoints are refused: their weights are not merged. Inferred, since no weights were at hand: what `config.json` does
+not state is transformers' CLIP default.
 
 Deviation: the released transform crops and flips frames *at random* at evaluation too, and samples them from the first
 to the last; here they are the stored frames, in the geometry of the corpus. Weights: MIT.
@@ -120,15 +122,19 @@ def tower(config: clip.Config, frames: int = 1) -> clip.ClipVision:
 
 
 class LanguageBind(nn.Module):
-    """Frames, sounds and texts to unit embeddings of one space."""
+    """Frames, sounds and texts to unit embeddings of one space; without an audio model no sound has an embedding."""
 
-    def __init__(self, video: Release, audio: Release) -> None:
+    def __init__(self, video: Release, audio: Release | None = None) -> None:
         super().__init__()
-        if audio.audio is None:
-            raise UserError("LanguageBind: the audio folder's config.json names no mel bins; it is not the audio model")
-        self.frames, (self.mean, self.deviation) = video.frames, audio.audio
+        self.frames = video.frames
         self.video = tower(video.vision, video.frames)
-        self.audio = tower(audio.vision)
+        self.audio = None
+        if audio:
+            if audio.audio is None:
+                raise UserError(
+                    "LanguageBind: the audio folder's config.json names no mel bins; it is not the audio model"
+                )
+            self.audio, (self.mean, self.deviation) = tower(audio.vision), audio.audio
         self.text_config = video.text
         self.text = clip.textual(video.text)
 
@@ -143,7 +149,9 @@ class LanguageBind(nn.Module):
         return F.normalize(self.video(pixels).float().unflatten(0, frames.shape[:2]).mean(1), dim=-1)
 
     def embed_audio(self, waves: Sequence[Tensor]) -> Tensor:
-        """[B, embedding] of waveforms [samples] at 16 kHz."""
+        """[B, embedding] of waveforms [samples] at 16 kHz; zeros, which mean no sound, without an audio model."""
+        if self.audio is None:
+            return torch.zeros(len(waves), self.video.width)
         assert isinstance(self.audio.config.image, tuple)
         size, device = self.audio.config.image, self.text.positional_embedding.device
         images = [languagebind_channels(wave, *size, self.mean, self.deviation) for wave in waves]
@@ -155,18 +163,26 @@ class LanguageBind(nn.Module):
         return F.normalize(self.text(ids).float(), dim=-1)
 
 
-def load(video: Path, audio: Path, video_sha256: str = "", audio_sha256: str = "") -> LanguageBind:
+def load(video: Path, audio: Path | None = None, video_sha256: str = "", audio_sha256: str = "") -> LanguageBind:
     """The towers of a video and an audio file, each with its config.json beside it; text is the video file's.
 
-    A UserError names what is missing, unexpected or reshaped. The audio file's text half is left out by name: the text
-    tower was frozen, so that both hold the same [inferred].
+    A UserError names what is missing, unexpected or reshaped, and two files that embed to different widths. The audio
+    file's text half is left out by name: the text tower was frozen, so that both hold the same [inferred].
     """
+    both = [release(file.parent) for file in (video, audio) if file]
+    widths = [one.vision.embedding for one in both]
+    if audio and widths[0] != widths[1]:
+        raise UserError(
+            f"{audio}: embeds to {widths[1]}, {video} to {widths[0]}: they share no space; take models whose "
+            "config.json have one projection_dim, or leave audio_weights out"
+        )
     with torch.device("meta"):
-        model = LanguageBind(release(video.parent), release(audio.parent))
-    seen, heard = _read(video, video_sha256), _read(audio, audio_sha256)
+        model = LanguageBind(*both)
+    seen = _read(video, video_sha256)
     assign(model.video, _half(seen, "vision"), str(video))
     assign(model.text, clip.from_transformers(seen, "text"), str(video))
-    assign(model.audio, _half(heard, "vision"), str(audio))
+    if audio and model.audio:
+        assign(model.audio, _half(_read(audio, audio_sha256), "vision"), str(audio))
     model.text.attn_mask = model.text.build_causal_mask()  # a constant that no file holds
     return model.eval()
 

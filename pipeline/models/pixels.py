@@ -18,9 +18,11 @@ from torch import Tensor
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 Geometry = Literal["squash", "crop"]
+#: `bilinear` without antialiasing, as VAST and GRAM; `bicubic` as Pillow's, antialiased and kept in range.
+Resampling = Literal["bilinear", "bicubic"]
 
 
-def prepare(frames: Tensor, size: int, geometry: Geometry = "squash", *, antialias: bool = False) -> Tensor:
+def prepare(frames: Tensor, size: int, geometry: Geometry = "squash", resampling: Resampling = "bilinear") -> Tensor:
     """Normalised float [N, 3, size, size] of uint8 frames [N, H, W, 3].
 
     `squash` resizes both sides to `size`; `crop` resizes the shorter side and takes the centre.
@@ -28,10 +30,10 @@ def prepare(frames: Tensor, size: int, geometry: Geometry = "squash", *, antiali
     pixels = frames.movedim(-1, 1).float() / 255
     height, width = pixels.shape[-2:]
     if geometry == "squash":
-        resized = _resize(pixels, size, size, antialias)
+        resized = _resize(pixels, size, size, resampling)
     else:
         scale = size / min(height, width)
-        resized = _resize(pixels, max(size, int(height * scale)), max(size, int(width * scale)), antialias)
+        resized = _resize(pixels, max(size, int(height * scale)), max(size, int(width * scale)), resampling)
         top, left = (round((side - size) / 2) for side in resized.shape[-2:])
         resized = resized[..., top : top + size, left : left + size]
     return normalise(resized)
@@ -50,7 +52,9 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels - mean) / std
 
 
-def _resize(pixels: Tensor, height: int, width: int, antialias: bool) -> Tensor:
+def _resize(pixels: Tensor, height: int, width: int, resampling: Resampling) -> Tensor:
     if pixels.shape[-2:] == (height, width):
         return pixels
-    return F.interpolate(pixels, size=(height, width), mode="bilinear", align_corners=False, antialias=antialias)
+    smooth = resampling == "bicubic"
+    resized = F.interpolate(pixels, size=(height, width), mode=resampling, align_corners=False, antialias=smooth)
+    return resized.clamp(0, 1) if smooth else resized  # bicubic overshoots at edges

@@ -49,7 +49,8 @@ ZERO_SHOT = {
     ),
     "languagebind": Source(
         "LanguageBind's video model, pytorch_model.bin with config.json beside it",
-        "https://huggingface.co/LanguageBind/LanguageBind_Video_Huge_V1.5_FT (the paper's row; _V1.5_FT is the large)",
+        "https://huggingface.co/LanguageBind/LanguageBind_Video_Huge_V1.5_FT (the paper's row, vision alone; the audio "
+        "model shares the space of the large LanguageBind_Video_V1.5_FT)",
         "MIT",
         4.8,
     ),

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
 from pipeline.models.released import device
 from pipeline.settings import ZeroShot
 
@@ -33,9 +32,8 @@ def load(entry: ZeroShot) -> Model:
     if entry.model == "languagebind":
         from pipeline.models import languagebind
 
-        if audio is None:
-            raise UserError("params: zero_shot: languagebind needs audio_weights, the file of its audio model")
-        model = languagebind.load(Path(weights.path), Path(audio.path), weights.sha256, audio.sha256)
+        heard = (Path(audio.path), audio.sha256) if audio else (None, "")
+        model = languagebind.load(Path(weights.path), heard[0], weights.sha256, heard[1])
     else:
         from pipeline.models import imagebind
 

@@ -66,7 +66,7 @@ def search(
     for number, hit in enumerate(hits, start=1):
         print(f"{number:3d}. {hit.clip_id}  {hit.score:.4f}  {hit.caption}  [{hit.media}]")
     name = re.sub(r"[^a-z0-9]+", "-", query.lower()).strip("-")[:40] or "query"
-    sheet = output or Path("results") / settings.scale / "search" / f"{corpus}-{run}-{score}-{name}.png"
+    sheet = output or Path("results") / settings.folder / "search" / f"{corpus}-{run}-{score}-{name}.png"
     frames = []
     for hit in hits:
         shard = Shard(paths.shard(settings, corpus, table["shard"][hit.clip_id]))

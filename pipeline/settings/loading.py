@@ -12,7 +12,11 @@ from pydantic import ValidationError
 
 from pipeline.errors import UserError, instead
 from pipeline.objectives import parse
+from pipeline.settings.registries import Dimension
 from pipeline.settings.resolved import Settings
+
+#: The dimension of params/spaces.yaml that becomes `learning_rate`.
+FACTOR = "learning_rate_factor"
 
 
 def load(scale: str | None = None, root: Path | None = None, preset: str | None = None) -> Settings:
@@ -44,18 +48,35 @@ def _load(scale: str | None, root: Path, preset: str | None) -> Settings:
     except ValidationError as error:
         raise UserError(_first_error(error, default, overlay, str(scale))) from None
     _check_names(settings)
-    return settings
+    return settings.model_copy(update={"spaces": _with_rates(settings)})
+
+
+def _with_rates(settings: Settings) -> dict[str, dict[str, Dimension]]:
+    """The spaces with learning rates in the place of factors on the scale's own."""
+    own = settings.training.optimisation.learning_rate
+
+    def rate(factor: Dimension) -> Dimension:
+        low, high = factor.bounds
+        return Dimension(low=own * low, high=own * high)
+
+    return {
+        method: {
+            "learning_rate" if key == FACTOR else key: rate(dimension) if key == FACTOR else dimension
+            for key, dimension in space.items()
+        }
+        for method, space in settings.spaces.items()
+    }
 
 
 def _preset(params: Path, preset: str, scale: str) -> dict[str, Any]:
     """An overlay of `params/presets/`; it names the scale it is made for. A corpus set to null is taken out."""
     known = sorted(path.stem for path in (params / "presets").glob("*.yaml"))
     if preset not in known:
-        raise UserError(f"params/default.yaml: preset: '{preset}' is none of {', '.join(known) or 'params/presets/'}")
+        raise UserError(f"preset: '{preset}' is none of {', '.join(known)} (params/presets/)")
     overlay = _yaml(params / "presets" / f"{preset}.yaml")
     made_for = overlay.pop("scale", None)
     if made_for != scale:
-        raise UserError(f"params/presets/{preset}.yaml: is made for scale {made_for}, not {scale}")
+        raise UserError(f"params/presets/{preset}.yaml: is made for scale {made_for}, not {scale}; name that scale too")
     return overlay
 
 
@@ -151,6 +172,8 @@ def _check_names(settings: Settings) -> None:
     for method in settings.spaces:
         if method not in settings.methods:
             raise UserError(f"params/spaces.yaml: unknown method '{method}'; {instead(method, settings.methods)}")
+        if FACTOR in settings.spaces[method] and settings.spaces[method][FACTOR].choices:
+            raise UserError(f"params/spaces.yaml: {method}.{FACTOR}: give low < high")
 
 
 def _check_objective(where: str, objective: str, values: dict[str, Any]) -> None:

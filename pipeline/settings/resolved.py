@@ -60,6 +60,11 @@ class Settings(Strict):
     runs: dict[str, Run]
     tables: dict[str, Table]
 
+    @property
+    def folder(self) -> str:
+        """Name of the folders that hold what these settings make: the scale's, with a preset `<scale>-<preset>`."""
+        return f"{self.scale}-{self.preset}" if self.preset else self.scale
+
     def run(self, name: str) -> Run:
         """The run called `name`; a UserError names the nearest ones."""
         if name not in self.runs:

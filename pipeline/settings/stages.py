@@ -134,7 +134,9 @@ class ZeroShot(Strict):
     model: Literal["imagebind-huge", "imagebind-tiny", "languagebind"]
     batch: int = Field(gt=0, description="clips a forward pass")
     weights: Weights
-    audio_weights: Weights | None = Field(default=None, description="of the sound, where it has a file of its own")
+    audio_weights: Weights | None = Field(
+        default=None, description="of the sound, where it has a file of its own; LanguageBind without it is deaf"
+    )
 
 
 class Training(Strict):

@@ -75,6 +75,8 @@ def launch(settings: Settings, run: str, seeds: list[int], processes: int) -> No
     command += [
         "-m",
         "pipeline",
+        "--preset",
+        settings.preset,
         "train",
         "--run",
         run,

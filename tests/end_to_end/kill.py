@@ -21,16 +21,21 @@ from tests.end_to_end.compare import differences
 from tests.project import copy_project, environment, snakemake
 
 COMMAND = ["snakemake", "--profile", "workflow/profiles/local", "--cores", "2", "table1"]
-LOGS, BENCHMARKS = Path("logs/smoke"), Path("benchmarks/smoke")
+LOGS, BENCHMARKS = Path("logs"), Path("benchmarks")
+
+
+def folder_of(whole: Path) -> str:
+    """Name of the folders of a run's files: the scale's, or that of scale and preset."""
+    (found,) = (whole / BENCHMARKS).iterdir()
+    return found.name
 
 
 def jobs(whole: Path) -> dict[Path, float]:
-    """Job (its log's path below LOGS, without suffix) → seconds that it took in a whole run, in order of ending."""
-    files = sorted((whole / BENCHMARKS).rglob("*.tsv"), key=lambda file: file.stat().st_mtime)
+    """Job (its log's path below the logs' folder, no suffix) → its seconds in a whole run, in order of ending."""
+    top = whole / BENCHMARKS / folder_of(whole)
+    files = sorted(top.rglob("*.tsv"), key=lambda file: file.stat().st_mtime)
     return {
-        file.relative_to(whole / BENCHMARKS).with_suffix(""): float(
-            next(csv.DictReader(file.open(), delimiter="\t"))["s"]
-        )
+        file.relative_to(top).with_suffix(""): float(next(csv.DictReader(file.open(), delimiter="\t"))["s"])
         for file in files
     }
 
@@ -54,19 +59,20 @@ def killed_run(project: Path, whole: Path, kills: int, seed: int = 0) -> list[st
     part of the time that the job took in the whole run.
     """
     draw, seconds, lines = random.Random(seed), jobs(whole), []
+    logs, benchmarks = (project / top / folder_of(whole) for top in (LOGS, BENCHMARKS))
     left = quota(seconds, kills)
     while left.total():
-        shutil.rmtree(project / LOGS, ignore_errors=True)
+        shutil.rmtree(logs, ignore_errors=True)
         process = subprocess.Popen(
             COMMAND, cwd=project, env=environment(), start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        job = _started(project, [job for job in seconds if left[job.parts[0]] > 0], process)
+        job = _started(logs, [job for job in seconds if left[job.parts[0]] > 0], process)
         if job is None:
             return [*lines, f"the run ended before {', '.join(left)} could be met"]
         after = draw.random() * seconds[job]
         time.sleep(after)
-        running = not (project / BENCHMARKS / f"{job}.tsv").exists()
+        running = not (benchmarks / f"{job}.tsv").exists()
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         left -= Counter([job.parts[0]])
@@ -74,11 +80,11 @@ def killed_run(project: Path, whole: Path, kills: int, seed: int = 0) -> list[st
     return lines
 
 
-def _started(project: Path, wanted: list[Path], process: subprocess.Popen[bytes]) -> Path | None:
+def _started(logs: Path, wanted: list[Path], process: subprocess.Popen[bytes]) -> Path | None:
     """The first of the wanted jobs that starts; None if the run ends before."""
     while process.poll() is None:
         for job in wanted:
-            if (project / LOGS / f"{job}.log").exists():
+            if (logs / f"{job}.log").exists():
                 return job
         time.sleep(0.02)
     return None

@@ -37,7 +37,7 @@ def test_a_kill_falls_inside_a_job_of_a_stage_that_is_left(tmp_path: Path, monke
     whole, project = tmp_path / "whole", tmp_path / "project"
     names = ("plan", "render/a", "vast")
     for name in names:
-        file = whole / kill.BENCHMARKS / f"{name}.tsv"
+        file = whole / kill.BENCHMARKS / "smoke" / f"{name}.tsv"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("s\th:m:s\n1.0\t0:00:01\n")
     script = "".join(

@@ -59,9 +59,9 @@ def test_the_ten_modalities_leave_only_their_features(project: Path) -> None:
 def test_a_changed_space_tunes_that_method_alone(project: Path) -> None:
     spaces = project / "params" / "spaces.yaml"
     text = spaces.read_text()
-    old = "gram:\n  learning_rate: {low: 1.0e-4"
+    old = "gram:\n  learning_rate_factor: {low: 0.1"
     assert old in text
-    spaces.write_text(text.replace(old, "gram:\n  learning_rate: {low: 2.0e-4"))
+    spaces.write_text(text.replace(old, "gram:\n  learning_rate_factor: {low: 0.2"))
     output = run(project, "snakemake", "-n", *TARGETS).stdout
     spaces.write_text(text)
     assert "tune_method    " in output

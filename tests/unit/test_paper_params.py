@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.settings import load
 
@@ -88,12 +89,45 @@ def test_steps_are_the_stated_epochs(preset: str, corpus: str, epochs: float) ->
     assert how.steps == pytest.approx(epochs * settings.corpora[corpus].train / how.batch, rel=0.01)
 
 
+def test_another_released_model_has_other_towers() -> None:
+    paper = load("paper", ROOT)
+    for change in ({"path": "data/drop/weights/gram/model_step_459.pt"}, {"sha256": "00"}):
+        released = paper.vast.released.model_copy(update=change)  # type: ignore[union-attr]
+        other = paper.model_copy(update={"vast": paper.vast.model_copy(update={"released": released})})
+        for modality in ("vision", "audio"):
+            assert paths.tower_digest(other, modality) != paths.tower_digest(paper, modality)
+
+
 def test_gram_presets_state_their_sources() -> None:
     shipped, released = load("paper", ROOT, "gram-shipped"), load("paper", ROOT, "gram-released")
     assert (shipped.training.frames, released.training.frames) == (2, 2)
     assert (shipped.training.optimisation.batch, released.training.optimisation.batch) == (128, 256)
     assert released.training.optimisation.steps == 459
     assert shipped.training.optimisation.vision_learning_rate == 5e-7
+
+
+def test_a_preset_has_its_own_folders_and_shares_downloads() -> None:
+    base, preset = load("paper", ROOT), load("paper", ROOT, "gram-shipped")
+    assert paths.model(base, "gram", 0) == Path("models/paper/gram/0")
+    assert paths.model(preset, "gram", 0) == Path("models/paper-gram-shipped/gram/0")
+    for path in (
+        lambda s: paths.manifest(s, "msrvtt"),
+        lambda s: paths.rendered(s, "msrvtt", "test-0"),
+        lambda s: paths.shard(s, "msrvtt", "test-0"),
+        lambda s: paths.tower_weights(s, "vision"),
+        lambda s: paths.pooled(s, "msrvtt"),
+        lambda s: paths.matching(s, "msrvtt"),
+        lambda s: paths.ranks(s, "gram", 0, "msrvtt"),
+        lambda s: paths.table(s, "table1", "json"),
+        lambda s: paths.tuning(s, "gram"),
+        lambda s: paths.state(s, "gram", "0"),
+    ):
+        assert path(base) != path(preset)
+        assert "paper-gram-shipped" in path(preset).parts
+    assert paths.media(base, "vast150k") == paths.media(preset, "vast150k") == Path("data/paper/vast150k/media")
+    assert paths.fetched(base, "vast150k", "val-0") == paths.fetched(preset, "vast150k", "val-0")
+    smoke, rendered = load("smoke", ROOT), load("smoke", ROOT, "mini-way")
+    assert paths.media(smoke, "scenes") != paths.media(rendered, "scenes")
 
 
 def test_presets_of_another_scale_or_name(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline import dispatch, encoded, files, manifest, paths, written
 from pipeline import ranks as stored
 from pipeline.clips import Clips
 from pipeline.errors import UserError
-from pipeline.files import load_metadata, load_tensors
+from pipeline.files import load_metadata, load_tensors, save_tensors
 from pipeline.geometry import SCORES
 from pipeline.media import decode
 from pipeline.media.waves import read_waves
@@ -76,11 +76,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 call(s, "pipeline.media.decode.decode", "scenes", shard)
         call(s, "pipeline.corpora.merge.merge", "scenes")
         call(s, "pipeline.features.random_weights.write")
-        call(s, "pipeline.features.convert.convert", "vision")
-        call(s, "pipeline.features.tower.train")
+        call(s, "pipeline.vast.train.train")
         for modality in ("vision", "audio"):
             call(s, "pipeline.features.extract.extract", modality, "scenes")
-        call(s, "pipeline.vast.train.train")
         call(s, "pipeline.vast.pool.pool")
     finally:
         os.chdir(before)
@@ -144,6 +142,28 @@ def test_evidence_and_matching(here: Path) -> None:
     assert found["probability"].shape == (len(found["captions"]), len(found["clips"]))
     assert found["probability"].ge(0).all()
     assert found["probability"].le(1).all()
+
+
+def test_parts_that_other_weights_left_are_not_taken(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the stages had been stopped: their parts stay in `state/`."""
+    s = settings()
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    tower, model = paths.tower_weights(s, "vision"), paths.model(s, "vast", 0) / "weights.safetensors"
+    for weights, made, function, arguments in (
+        (tower, paths.features(s, "vision", "scenes"), "pipeline.features.extract.extract", ("vision", "scenes")),
+        (model, paths.matching(s, "scenes"), "pipeline.vast.matching.match", ("scenes",)),
+    ):
+        own, found = weights.with_suffix(".own"), []
+        shutil.copy2(weights, own)
+        try:
+            for factor in (1, 1.5):
+                save_tensors(weights, {name: tensor * factor for name, tensor in load_tensors(own).items()})
+                call(s, function, *arguments)
+                found.append(load_tensors(made))
+        finally:
+            os.replace(own, weights)
+        assert any(not torch.equal(found[0][name], tensor) for name, tensor in found[1].items())
+        call(s, function, *arguments)
 
 
 def test_the_released_model_writes_captions(here: Path) -> None:
@@ -319,8 +339,11 @@ def test_a_run_matches_what_it_finds_by_its_own_weights(here: Path, monkeypatch:
         match.match(s, "pmrl", [0])
 
 
-@pytest.mark.parametrize("method", ["imagebind-released", "languagebind-released"])
-def test_released_models_become_rows_of_a_table(here: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "hears"),
+    [("imagebind-released", True), ("languagebind-released", True), ("languagebind-released", False)],
+)
+def test_released_models_become_rows_of_a_table(here: Path, method: str, hears: bool) -> None:
     """From mp4 files to a row, by tiny models of the released classes."""
     shutil.copytree(ROOT / "params", "params", dirs_exist_ok=True)
     write_imagebind(here / "imagebind.pth")
@@ -328,7 +351,10 @@ def test_released_models_become_rows_of_a_table(here: Path, method: str) -> None
     entries = {
         "imagebind-released": ZeroShot(model="imagebind-tiny", batch=3, weights=Weights(path="imagebind.pth")),
         "languagebind-released": ZeroShot(
-            model="languagebind", batch=3, weights=Weights(path=str(video)), audio_weights=Weights(path=str(audio))
+            model="languagebind",
+            batch=3,
+            weights=Weights(path=str(video)),
+            audio_weights=Weights(path=str(audio)) if hears else None,
         ),
     }
     s = settings().model_copy(
@@ -343,8 +369,8 @@ def test_released_models_become_rows_of_a_table(here: Path, method: str) -> None
         call(s, "pipeline.training.train.train", method, [0], corpus=method)
     call(s, "pipeline.embeddings.embed.embed", method, [0], corpus=method)
     found = load_tensors(paths.embeddings(s, method, 0, "scenes"))
-    for name in ("text", "vision", "audio"):
-        torch.testing.assert_close(found[f"test/{name}"].norm(dim=1), torch.ones(len(found[f"test/{name}"])))
+    for name, length in (("text", 1.0), ("vision", 1.0), ("audio", float(hears))):
+        torch.testing.assert_close(found[f"test/{name}"].norm(dim=1), torch.full((len(found[f"test/{name}"]),), length))
     assert load_metadata(paths.embeddings(s, method, 0, "scenes"))["manifest"]
     call(s, "pipeline.retrieval.rank.rank", method, [0])
     call(s, "pipeline.reporting.table1.table1")
@@ -352,6 +378,8 @@ def test_released_models_become_rows_of_a_table(here: Path, method: str) -> None
     row = next(row for row in rows if row["run"] == method and row["column"] == "scenes.t2va")
     assert (row["section"], row["seeds"], row["n_evaluated"]) == ("main", 1, len(found["test/text"]))
     assert 0 <= row["value"] <= 100
+    alone = next(row for row in rows if row["run"] == method and row["column"] == "scenes.t2v")
+    assert hears or row["value"] == alone["value"]
 
 
 def test_a_searched_text_has_the_embedding_of_the_equal_caption(here: Path) -> None:

@@ -50,7 +50,7 @@ def shown(folder: Path) -> dict[str, Any]:
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    experiment = client.get_experiment_by_name("unialign-smoke")
+    experiment = client.get_experiment_by_name("unialign-smoke-mini-way")
     assert experiment is not None
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import paths
 from pipeline.digests import code_digest
+from pipeline.settings import load
 from tests.project import ROOT, copy_project, run
 
 
@@ -31,13 +33,30 @@ def test_dry_run_lists_the_whole_way(tmp_path: Path, scale: str, corpora: int, t
 
 
 def test_paper_scale_resolves(tmp_path: Path) -> None:
-    targets = ("table1", "results/paper/tables/table1_all.json")
+    targets = ("table1", "table1_all")
     counts = jobs(run(copy_project(tmp_path), "snakemake", "-n", *targets, "--config", "scale=paper").stdout)
     assert counts["vast"] == 1
     assert "match" not in counts
     assert counts["match_top"] == (1 + 12 * 3) * 3  # the initial model, twelve methods' three seeds; benchmarks
     assert counts["embed_imagebind_released"] == counts["embed_languagebind_released"] == 1
     assert counts["decode"] > 10
+
+
+def test_at_paper_scale_no_training_starts_before_every_corpus_is_covered(tmp_path: Path) -> None:
+    settings = load("paper", ROOT)
+    weights = str(paths.model(settings, "gram", 0) / "weights.safetensors")
+    project = copy_project(tmp_path)
+    output = run(project, "snakemake", "-n", weights, "--config", "scale=paper", "--cores", "16").stdout
+    waited = output.split("rule train_")[1].split("output:")[0]
+    for corpus in settings.corpora:
+        assert str(paths.manifest(settings, corpus)) in waited
+    assert str(paths.shard(settings, "msrvtt", "test-0")) not in waited
+    # Decoding takes the cores that its processes use, and only one shard is downloaded at a time.
+    blocks = output.split("\nrule ")
+    assert {"threads: 8" in block for block in blocks if block.startswith("decode:")} == {True}
+    asked = [block for block in blocks if block.startswith("render:") and "download=1" in block]
+    assert {re.search(r"corpus=(\w+)", block)[1] for block in asked} == {"activitynet", "vast150k"}  # type: ignore[index]
+    assert 'global_resources.setdefault("download", 1)' in (ROOT / "workflow" / "Snakefile").read_text()
 
 
 def test_two_gpu_jobs_share_a_limit(tmp_path: Path) -> None:

@@ -49,6 +49,37 @@ def test_a_mistake_is_one_line(tmp_path: Path, file: str, old: str, new: str, me
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("preset=nothing", "error: preset: 'nothing' is none of gram-released, gram-shipped, mini-way, "),
+        ("preset=gram-shipped", "error: params/presets/gram-shipped.yaml: is made for scale paper, not smoke"),
+        ("sede=2", "error: --config sede: only scale and preset are chosen so"),
+        ("seed=2", "error: --config seed: only scale and preset are chosen so"),
+    ],
+)
+def test_what_config_cannot_choose_is_one_line(tmp_path: Path, given: str, message: str) -> None:
+    dag = run(copy_project(tmp_path), "snakemake", "-n", "table1", "--config", given, check=False)
+    assert dag.returncode != 0
+    assert len([line for line in (dag.stdout + dag.stderr).splitlines() if line.startswith(message)]) == 1
+
+
+def test_a_preset_reaches_the_stages_in_folders_of_its_own(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    dag = run(project, "snakemake", "-n", "-p", "table1", "--config", "preset=mini-way").stdout
+    commands = [line for line in dag.splitlines() if "python -m pipeline" in line]
+    assert commands
+    assert all("python -m pipeline --preset 'mini-way' " in line and "--scale smoke" in line for line in commands)
+    assert "models/smoke-mini-way/gram" not in dag  # its table has no such run
+    assert "models/smoke-mini-way/unialign/0/weights.safetensors" in dag
+    assert "smoke/" not in dag
+    base = run(project, "snakemake", "-n", "-p", "table1").stdout
+    assert "--preset" not in base
+    assert "models/smoke/unialign/0/weights.safetensors" in base
+    run(project, "python", "-m", "pipeline", "--preset", "mini-way", "plan", "--corpus", "scenes")
+    assert (project / "data/smoke-mini-way/scenes/plan.parquet").is_file()
+
+
 def test_snakemake_and_the_command_line_stop_before_any_job(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     (project / "params" / "default.yaml").write_text((project / "params" / "default.yaml").read_text() + "extra: 1\n")

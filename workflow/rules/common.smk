@@ -16,15 +16,24 @@ from pipeline.tracked import FIGURE1, TUNING
 
 
 def settings_or_stop():
-    """The settings of the chosen scale; a wrong key or value stops before any job."""
+    """The settings of the chosen scale and preset; a wrong key or value stops before any job."""
+    for key in GIVEN:
+        if key not in ("scale", "preset"):
+            sys.exit(
+                f"error: --config {key}: only scale and preset are chosen so; other settings are in params/"
+            )
     try:
-        return load(config.get("scale"))
+        return load(config.get("scale"), preset=config.get("preset"))
     except UserError as error:
         sys.exit(f"error: {error}")
 
 
 SETTINGS = settings_or_stop()
 SCALE = SETTINGS.scale
+#: The command of the package under these settings.
+PIPELINE = "python -m pipeline" + (
+    f" --preset '{SETTINGS.preset}'" if config.get("preset") is not None else ""
+)
 CORPORA = list(SETTINGS.corpora)
 #: Corpora that tables compare and average.
 BENCHMARKS = SETTINGS.benchmarks()
@@ -43,9 +52,7 @@ def stage(command):
     SIGTERM, which a cluster sends to all processes of a job, is left to the stage: it may have a checkpoint to write
     and a line to say.
     """
-    return (
-        f"trap '' TERM; python -m pipeline {command} --scale {SCALE} 2>&1 | tee {{log}}"
-    )
+    return f"trap '' TERM; {PIPELINE} {command} --scale {SCALE} 2>&1 | tee {{log}}"
 
 
 def stage_beside(command):
@@ -59,11 +66,11 @@ def code_of(function, subject=""):
 
 
 def log_of(name):
-    return f"logs/{SCALE}/{name}.log"
+    return f"logs/{SETTINGS.folder}/{name}.log"
 
 
 def benchmark_of(name):
-    return f"benchmarks/{SCALE}/{name}.tsv"
+    return f"benchmarks/{SETTINGS.folder}/{name}.tsv"
 
 
 def gpus_here():
@@ -196,6 +203,7 @@ def tracked(wildcards):
         *[
             paths.model(SETTINGS, run, seed) / "run.json"
             for run in entry.runs
+            if run not in ZERO_SHOT
             for seed in seeds_of(run)[: entry.seeds]
         ],
     ]
@@ -280,6 +288,11 @@ def sources(wildcards):
     """What a corpus is planned from."""
     kind = SETTINGS.corpus(wildcards.corpus).kind
     return ancient(FETCHED) if kind in ("stamps", "stories", "sounds") else []
+
+
+def downloads(wildcards):
+    """1 where a shard's clips are asked of a site, whose limits hold for all shards together."""
+    return int(bool(SETTINGS.corpus(wildcards.corpus).options.get("download")))
 
 
 def plan_settings(wildcards):

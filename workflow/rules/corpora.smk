@@ -50,6 +50,8 @@ rule render:
     priority: 1
     conda:
         ENVIRONMENT
+    resources:
+        download=downloads,
     params:
         code=lambda wildcards: code_of(
             "pipeline.corpora.render.render", wildcards.corpus

@@ -13,8 +13,11 @@ rule decode:
     priority: 1
     conda:
         ENVIRONMENT
+    threads: SETTINGS.media.workers
     params:
         code=code_digest("pipeline.media.decode"),
         settings=lambda wildcards: paths.decode_digest(SETTINGS, wildcards.corpus),
     shell:
-        stage("decode --corpus {wildcards.corpus} --shard {wildcards.shard}")
+        stage(
+            "decode --corpus {wildcards.corpus} --shard {wildcards.shard} --workers {threads}"
+        )

@@ -5,7 +5,7 @@ for name, runs, seeds in batches([r for r in BATCHED if SETTINGS.initial(r) != r
         name:
             f"train_batch_{name}"
         input:
-            sorted({file for run in runs for file in run_inputs(run)}),
+            sorted({file for run in runs for file in run_inputs(run)}, key=str),
         output:
             expand(
                 paths.model(SETTINGS, "{run}", "{seed}") / "{file}",

@@ -9,12 +9,18 @@ def run_digest(run):
 
 
 def run_inputs(run, trains=None):
-    """What a run is trained from: an initial model; a tuned one from its method's winner too."""
+    """What a run is trained from: an initial model; a tuned one from its method's winner too.
+
+    Whole models wait for the manifests of all corpora, so that no floor of coverage is missed after days of training
+    (pooled features have waited for them already); another manifest of a corpus that only tests trains nothing again.
+    """
     row = SETTINGS.run(run)
     chosen = [paths.tuning(SETTINGS, row.method)] if row.tuned else []
     trains = trains or SETTINGS.trains(run)
     read = read_by(trains, SETTINGS.train_corpora(run), SETTINGS.initial(run))
-    return [initial_weights(run), *read, *chosen]
+    waited = MANIFESTS if trains == "everything" else []
+    tested = [ancient(file) for file in waited if file not in read]
+    return [initial_weights(run), *read, *tested, *chosen]
 
 
 for name, runs, seeds in seed_groups([run for run in SINGLE if SETTINGS.trained(run)]):

@@ -14,10 +14,12 @@ import pytest
 
 from pipeline import paths
 from pipeline.corpora import annotated, annotations, download, sources
+from pipeline.corpora.journal import Journal
 from pipeline.errors import UserError
 from pipeline.settings import Corpus, Settings, load
 
 ROOT = Path(__file__).parents[3]
+ADDRESS = "https://www.youtube.com/watch?v="
 
 
 def settings(kind: str = "annotated", **corpora: dict[str, Any]) -> Settings:
@@ -105,6 +107,29 @@ def test_plan_errors(project: Path, sizes: dict[str, Any], message: str) -> None
         planned(settings(msrvtt=sizes))
 
 
+@pytest.mark.parametrize("official", [True, False])
+def test_didemo_is_the_published_1003_of_either_list(
+    project: Path, monkeypatch: pytest.MonkeyPatch, official: bool
+) -> None:
+    monkeypatch.setitem(annotations.COUNTS, ("didemo", "test"), (3, 4))
+    folder = project / "data/drop/didemo/annotations"
+    folder.mkdir(parents=True)
+    names = ["a", annotations.DIDEMO_MISSING, "b", "c"]
+    if official:
+        rows = [{"video": f"{name}.mp4", "description": words} for name in names for words in ("one.", "two.")]
+    else:
+        rows = [{"video_id": name, "desc": "one. two."} for name in names if name != annotations.DIDEMO_MISSING]
+    (folder / "didemo_test.json").write_text(json.dumps(rows))
+    table = planned(settings(didemo={"test": 3}), "didemo")
+    assert table["clip_id"].tolist() == ["a", "b", "c"]
+    assert {caption for captions in table["captions"] for caption in captions} == {"one. two."}
+    if official:
+        assert planned(settings(didemo={"test": 4}), "didemo")["clip_id"].tolist() == names
+    else:
+        with pytest.raises(UserError, match=r"corpora\.didemo\.test: 4 clips asked, the annotations have 3"):
+            planned(settings(didemo={"test": 4}), "didemo")
+
+
 def test_altered_annotations_are_refused(project: Path) -> None:
     (project / "data/drop/msrvtt/annotations/msrvtt_1ka_test.json").write_text("[]")
     with pytest.raises(UserError, match=r"sha256 is .* expected 8326bea2"):
@@ -171,13 +196,12 @@ def site(project: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     entry = sources.SOURCES["vggsound"]
     files = tuple(replace(file, sha256="") for file in entry.files)
     monkeypatch.setitem(sources.SOURCES, "vggsound", replace(entry, files=files))
-    address = "https://www.youtube.com/watch?v="
     made = Site(
         {
-            f"{address}a": lambda path: path.write_bytes(b"video") and None,
-            f"{address}b": fails("ERROR: [youtube] b: Video unavailable. This video is private"),
-            f"{address}c": fails("ERROR: unable to download video data: HTTP Error 429: Too Many Requests"),
-            f"{address}d": lambda path: None,
+            f"{ADDRESS}a": lambda path: path.write_bytes(b"video") and None,
+            f"{ADDRESS}b": fails("ERROR: [youtube] b: Video unavailable. This video is private"),
+            f"{ADDRESS}c": fails("ERROR: [youtube] c: This video has been removed by the uploader"),
+            f"{ADDRESS}d": lambda path: None,
         }
     )
     monkeypatch.setattr(yt_dlp, "YoutubeDL", made)
@@ -190,17 +214,54 @@ def test_download(site: Site) -> None:
     s.corpora["vggsound"].options["captions"] = "written"
     assert planned(s, "vggsound")["captions"].map(len).tolist() == [0] * 4
     assert planned(s, "vggsound")["concepts"].map(list).tolist() == [["lTrue"], ["lTrue"], ["lFalse"], ["lFalse"]]
+    site.does[f"{ADDRESS}c"] = fails("ERROR: [youtube] c: Requested format is not available. Use --list-formats")
+    with pytest.raises(UserError, match=r"shard test-0: 1 of 4 downloads failed for now \(first c_000030: .*not avail"):
+        fetched(s, corpus="vggsound")
+    assert not paths.rendered(s, "vggsound", "test-0").exists()  # what Snakemake would take for done
+    assert [url[-1] for url in site.asked] == ["a", "b", "c", "d"]
+    site.asked.clear()
+    site.does[f"{ADDRESS}c"] = lambda path: path.write_bytes(b"later") and None
     rows = fetched(s, corpus="vggsound")
-    assert {name[0]: status for name, (status, _) in rows.items()} == {"a": "ok", "b": "gone", "c": "gone", "d": "gone"}
+    assert {name[0]: status for name, (status, _) in rows.items()} == {"a": "ok", "b": "gone", "c": "ok", "d": "gone"}
     assert rows["b_000030"][1] == "[youtube] b: Video unavailable. This video is private"
-    assert "429" in rows["c_000030"][1]
     assert "nothing came" in rows["d_000030"][1]
+    assert [url[-1] for url in site.asked] == ["c"]  # what may have passed is asked again, and nothing else
     assert site.parameters["ratelimit"] == 1000
     assert (site.parameters["sleep_interval"], site.parameters["max_sleep_interval"]) == (0.5, 1.5)
     assert next(iter(site.parameters["download_ranges"]({}, None)))["start_time"] == 30
-    site.asked.clear()
-    assert fetched(s, corpus="vggsound") == rows
-    assert [url[-1] for url in site.asked] == ["c"]  # what may have passed is asked again, and nothing else
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Video unavailable. This content isn't available, try again later. Your account has been rate-limited",
+        "unable to download webpage: HTTP Error 503: Service Unavailable",
+        "unable to download video data: HTTP Error 429: Too Many Requests",
+        "Sign in to confirm you’re not a bot. Use --cookies",
+    ],
+)
+def test_a_site_that_limits_stops_the_shard_and_loses_no_clip(site: Site, words: str) -> None:
+    s = settings(vggsound={"test": 4, "options": {"download": True}})
+    planned(s, "vggsound")
+    there = dict.fromkeys(site.does, lambda path: path.write_bytes(b"video") and None)
+    site.does = there | {f"{ADDRESS}b": fails(f"ERROR: [youtube] b: {words}")}
+    with pytest.raises(UserError, match="the site takes no more requests for now") as stopped:
+        fetched(s, corpus="vggsound")
+    assert "\n" not in str(stopped.value)
+    assert [url[-1] for url in site.asked] == ["a", "b"]
+    assert not paths.rendered(s, "vggsound", "test-0").exists()
+    site.does = there
+    assert {status for status, _ in fetched(s, corpus="vggsound").values()} == {"ok"}
+
+
+def test_what_fails_on_three_days_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text("".join(f'{{"clip_id": "a", "failed": "2026-01-0{day}"}}\n' for day in (1, 1, 2)))
+    failure = download.Outcome("gone", "timed out", passing=True)
+    for name, passing in (("a", False), ("b", True), ("b", True)):
+        held = Journal(path).add(name, failure)
+        assert (held.status, held.passing) == ("gone", passing)
+    assert Journal(path).known == {"a": download.Outcome("gone", "timed out (on 3 days)")}
 
 
 def test_a_download_that_changed_on_disk_is_found(site: Site) -> None:
@@ -213,7 +274,7 @@ def test_a_download_that_changed_on_disk_is_found(site: Site) -> None:
     assert status == "decode_error"
     assert reason.endswith(f"first fetch says {hashlib.sha256(b'video').hexdigest()}")
     file.unlink()  # as the reader of that line does: it comes again
-    journal = paths.state(s, "fetch", "vggsound", "test-0.jsonl")
+    journal = paths.fetched(s, "vggsound", "test-0")
     assert fetched(s, corpus="vggsound")["a_000030"] == ("ok", "")
     assert [json.loads(line).get("sha256") for line in journal.read_text().splitlines()].count(None) >= 2
 
@@ -221,7 +282,7 @@ def test_a_download_that_changed_on_disk_is_found(site: Site) -> None:
 def test_torn_journal_and_existing_files(site: Site) -> None:
     s = settings(vggsound={"test": 4, "options": {"download": True}})
     planned(s, "vggsound")
-    journal = paths.state(s, "fetch", "vggsound", "test-0.jsonl")
+    journal = paths.fetched(s, "vggsound", "test-0")
     journal.parent.mkdir(parents=True)
     journal.write_text(json.dumps({"clip_id": "b_000030", "status": "gone", "reason": "was gone"}) + '\n{"clip')
     media = paths.media(s, "vggsound")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.models import beats, bert, clip, eva_clip, imagebind_audio
 from pipeline.models.checkpoint import parameters
+from pipeline.models.pixels import MEAN, STD
 
 NEAR: Any = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -111,6 +112,22 @@ def test_clip_reads_open_clip_layout(tmp_path: Path) -> None:
     frames = torch.randint(0, 256, (2, 40, 50, 3), dtype=torch.uint8)
     with torch.no_grad():
         torch.testing.assert_close(clip.load(tmp_path / "a.pt", clip.TINY).encode(frames), tower.encode(frames))
+
+
+def test_clip_sees_what_open_clip_shows_it() -> None:
+    """Pillow rounds (and clips, hence no extreme values) between its two passes."""
+    from open_clip import image_transform
+    from PIL import Image
+
+    frames = torch.randint(64, 192, (2, 40, 50, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    shown = image_transform(32, is_train=False, mean=MEAN, std=STD)
+    expected = torch.stack([shown(Image.fromarray(frame.numpy())) for frame in frames])
+    seen: list[Tensor] = []
+    tower = clip.ClipVision(clip.TINY)
+    tower.visual.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    with torch.no_grad():
+        tower.encode(frames)
+    assert (seen[0] - expected).abs().max() < 2 / 255 / min(STD)
 
 
 def test_beats_against_speechbrain(tmp_path: Path) -> None:

@@ -193,6 +193,18 @@ def test_languagebinds_folder_is_checked(tmp_path: Path) -> None:
         languagebind.load(video, audio)
 
 
+def test_languagebind_pairs_models_of_one_space_alone(tmp_path: Path) -> None:
+    video, audio, _ = write_languagebind(tmp_path)
+    deaf = languagebind.load(video)
+    with torch.no_grad():
+        assert not deaf.embed_audio([torch.ones(16_000)] * 2).any()
+        torch.testing.assert_close(deaf.embed_vision(FRAMES), languagebind.load(video, audio).embed_vision(FRAMES))
+    config = json.loads((audio.parent / "config.json").read_text()) | {"projection_dim": 12}
+    (audio.parent / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"audio/pytorch_model\.bin: embeds to 12, .*video/pytorch_model\.bin to 16"):
+        languagebind.load(video, audio)
+
+
 @pytest.mark.parametrize("samples", [3_000, 16_000, 16_320, 90_000])
 def test_languagebinds_channels(samples: int) -> None:
     """102 frames at 16 kHz are 16,320 samples."""

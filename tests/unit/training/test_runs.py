@@ -12,12 +12,13 @@ from pipeline.training.train import recipe
 from tests.project import ROOT
 
 
-@pytest.mark.parametrize("scale", ["smoke", "mini"])
+@pytest.mark.parametrize("scale", ["smoke", "mini", "paper"])
 def test_no_two_runs_are_the_same_training(scale: str) -> None:
     settings = load(scale, ROOT)
     same = defaultdict(list)
     for name, run in settings.runs.items():
-        if run.method != "vast" and not run.tuned:
+        known = {*run.corpora} <= {*settings.corpora, *settings.probes}
+        if settings.trained(name) and known and not run.tuned:
             same[json.dumps(recipe(settings, name).plain(), sort_keys=True)].append(name)
     # Where `scenes` is the only corpus, training on it alone is training on all.
     alone = {name for name in settings.runs if settings.runs[name].corpora == list(settings.corpora)}
@@ -34,6 +35,14 @@ def test_every_method_is_published_tuned_and_compared() -> None:
         assert f"{method}-tuned" in settings.tables["table1_tuned"].runs
     assert len(settings.tables["weights"].runs) == 9
     assert settings.tables["table1"].seeds == settings.tables["table1_tuned"].seeds == 10
+
+
+@pytest.mark.parametrize(("scale", "low", "high"), [("mini", 1e-4, 1e-2), ("paper", 2e-6, 2e-4)])
+def test_every_space_holds_the_scales_own_learning_rate(scale: str, low: float, high: float) -> None:
+    settings = load(scale, ROOT)
+    for space in settings.spaces.values():
+        assert next(iter(space)) == "learning_rate"  # the order of a space is that of Sobol's dimensions
+        assert space["learning_rate"].bounds == pytest.approx((low, high), rel=0 if scale == "mini" else 1e-9)
 
 
 def test_probes_share_contents_with_scenes() -> None:

@@ -93,7 +93,7 @@ def test_same_seed_same_weights_and_a_killed_job_continues(settings: Settings, m
     training.train(settings, "gram", [0, 1])
     expected = weights(settings, "gram", 1)
     metrics = (paths.model(settings, "gram", 1) / "metrics.jsonl").read_text()
-    shutil.rmtree("models/smoke/gram")
+    shutil.rmtree(paths.model(settings, "gram", 0).parent)
     shutil.rmtree("state")
 
     calls = 0
@@ -119,7 +119,7 @@ def test_same_seed_same_weights_and_a_killed_job_continues(settings: Settings, m
 
 def test_changed_data_or_settings_start_anew(settings: Settings) -> None:
     training.train(settings, "gram", [0])
-    folder = Path("state/smoke/gram/0")
+    folder = paths.state(settings, "gram", "0")
     assert len(list(folder.iterdir())) == 1
     training.train(settings, "gram", [0])
     assert len(list(folder.iterdir())) == 1
