@@ -113,7 +113,7 @@ def test_sigterm_is_answered_by_a_checkpoint_and_one_line(tmp_path: Path) -> Non
 def test_sigterm_to_a_whole_job_leaves_its_line_in_the_log(tmp_path: Path) -> None:
     """As SLURM sends it: to the shell and to tee as well, around the command as the workflow's rules have it."""
     rules = (ROOT / "workflow" / "rules" / "common.smk").read_text()
-    before, after = re.findall(r'f"(trap.*?; )python .*?( 2>&1 \| tee) ', rules)[0]
+    before, after = re.findall(r'f"(trap.*?; )\{PIPELINE\} .*?( 2>&1 \| tee) ', rules)[0]
     shell = f'set -euo pipefail; {before}"$0" "$1" "$2" "$4"{after} "$3"'
     log = tmp_path / "log"
     python = command(11, "os.killpg(0, signal.SIGTERM)")
