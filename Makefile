@@ -5,6 +5,8 @@ CORES ?= all
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 export UV_HTTP_TIMEOUT ?= 300
+# Some shells forbid Python to keep what it compiled: 3 s of compiling in each of hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 READY := $(VENV)/.ready
 # The system's lock ends with its process, so that a killed run can be started again at once.

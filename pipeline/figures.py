@@ -41,6 +41,13 @@ def curve(
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
+def percent(axes: Axes) -> None:
+    """Label fractions on the upright axis as percentages."""
+    from matplotlib.ticker import PercentFormatter
+
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
 def save(settings: Settings, name: str, figure: Figure) -> None:
     """Write `figures/<name>.png` and `.svg`."""
     for kind in KINDS:

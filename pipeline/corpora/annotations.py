@@ -4,6 +4,7 @@
 |---|---|---|
 | VAST, GRAM json | list of {video_id or clip_id …, desc or caption or vast_cap, subtitle} | a text key |
 | JSFusion csv | key, vid_key, video_id, sentence (MSR-VTT 1k-A) | its header |
+| MSR-VTT json | {videos: [{video_id, …}], sentences: [{video_id, caption}]}, its own file | `videos`, `sentences` |
 | DiDeMo json | list of {video, description, …}: a video's sentences are joined | `description` |
 | ActivityNet json | {v_id: {duration, timestamps, sentences}}: joined | `sentences` |
 | VGGSound csv | `<youtube id>_<start>.mp4,label` or `id,start,label,split`, no header | its fields |
@@ -102,6 +103,8 @@ def published(corpus: str, test: list[Item], wanted: int) -> list[Item]:
 
 def _json(path: Path) -> list[Item]:
     content = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(content, Mapping) and {"videos", "sentences"} <= set(content):
+        return _msrvtt(path, content)
     if isinstance(content, Mapping):
         return [_activitynet(path, name, row) for name, row in content.items()]
     if not isinstance(content, list):
@@ -136,6 +139,28 @@ def _span(value: Any) -> tuple[float, float]:
         sum(60**place * float(part) for place, part in enumerate(reversed(str(v).split(":")))) for v in value
     )
     return first, last
+
+
+def _msrvtt(path: Path, content: Mapping[str, Any]) -> list[Item]:
+    captions: dict[str, list[str]] = {}
+    try:
+        for row in content["sentences"]:
+            captions.setdefault(str(row["video_id"]), []).append(str(row["caption"]).strip())
+        items = [
+            Item(
+                str(row["video_id"]),
+                tuple(captions.pop(str(row["video_id"]), ())),
+                url=str(row.get("url", "")),
+                start=float(row.get("start time", 0)),
+                end=float(row.get("end time", 0)),
+            )
+            for row in content["videos"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: an entry of 'videos' or 'sentences' is not MSR-VTT's ({error!r})") from None
+    if captions:
+        raise UserError(f"{path}: clip '{next(iter(captions))}' has sentences but is not among the videos")
+    return items
 
 
 def _didemo(path: Path, content: list[Any]) -> list[Item]:

@@ -75,7 +75,14 @@ SOURCES = {
             File(
                 "train",
                 "msrvtt_9k_train.json",
-                (Source("primary", f"{GRAM}/msrvtt/unique_descs_ret_train.json"),),
+                (
+                    Source("primary", f"{GRAM}/msrvtt/unique_descs_ret_train.json"),
+                    Source(
+                        "archive",
+                        "https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0/msrvtt_data.zip",
+                        "its MSRVTT_data.json, saved as msrvtt_9k_train.json: all 10,000 videos, less the test list",
+                    ),
+                ),
                 "",
                 2.4,
             ),

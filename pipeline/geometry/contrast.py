@@ -9,11 +9,13 @@ the mean logit of all candidates.
 query-to-item direction then trains the queries alone, the item-to-query direction the items alone. Values are equal.
 
 Scores are evaluated a tile at a time, and where there are several tiles once more for the gradient: memory is a few
-tiles. The gradients of attraction and repulsion go through the scores together, as one array of weights.
+tiles. The gradients of attraction and repulsion go through the scores together, as one array of weights. Logits that
+lie close enough together share one e^x between the sums of rows and of columns, and their gradient.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from pipeline.geometry.precision import blocks, exponential_, full, log_sum_exp
 
 BLOCK = 2048
+SHARED = 80.0  # logits of a tile in this range share one exponential: e^-80 and e^80 are normal numbers in float32
 # queries [n, D], items [K, n', D] -> [n, n']; larger = closer, or, at a negative temperature, smaller
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -71,13 +74,16 @@ class _Contrast(torch.autograd.Function):
         detach_candidates: bool,
         derive: bool,
     ) -> tuple[Tensor, Tensor]:
-        rows, columns = (_Sums(queries, tiles.left_out, smoothing, dim) for dim in (1, 0))
+        rows, columns = (_Side(queries, tiles.left_out, smoothing, dim) for dim in (1, 0))
         own = torch.empty_like(rows.logs)
         for tile in tiles(derive and len(tiles.parts) == 1):
-            rows.add(tile.i, tile.logits)
-            columns.add(tile.j, tile.logits)
             if tile.i == tile.j:
                 own[tile.i] = tile.logits.diagonal()
+            rows.add_mean(tile.i, tile)
+            columns.add_mean(tile.j, tile)
+            by_row, by_column = tile.log_sums()
+            rows.add(tile.i, by_row)
+            columns.add(tile.j, by_column)
         if derive:
             ctx.state = tiles, (rows, columns), smoothing, detach_candidates
         return (smoothing - 1) * own.mean(), (rows.mean() + columns.mean()) / 2
@@ -85,23 +91,20 @@ class _Contrast(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_attraction: Tensor, by_repulsion: Tensor) -> tuple[Tensor | None, ...]:
-        tiles, sums, smoothing, detach_candidates = ctx.state
-        inverse = 1 / tiles.temperature
-        push, pull = (by / (2 * len(tiles.queries)) for by in (by_repulsion, (smoothing - 1) * by_attraction))
-        by_temperature = torch.zeros_like(inverse)
+        tiles, (rows, columns), smoothing, detach_candidates = ctx.state
+        each = 1 / (2 * len(tiles.queries) * tiles.temperature)
+        push, pull = by_repulsion * each, (smoothing - 1) * by_attraction * each
+        by_temperature = torch.zeros_like(each)
         if len(tiles.parts) > 1:
             by_queries, by_items = torch.zeros_like(tiles.queries), torch.zeros_like(tiles.items)
         for tile in tiles(True):
-            rows, columns = (side.weights(part, tile, push, pull) for side, part in zip(sums, tile[:2], strict=True))
             if detach_candidates:
-                (q,) = tile.gradients(rows, inverse, slice(0, 1))
-                (k,) = tile.gradients(columns, inverse, slice(1, 2))
-                rows += columns
+                along, q = tile.gradients(tile.weights([rows], push, pull), slice(0, 1))
+                across, k = tile.gradients(tile.weights([columns], push, pull), slice(1, 2))
+                by_temperature -= (along + across) / tiles.temperature
             else:
-                rows += columns
-                q, k = tile.gradients(rows, inverse, slice(0, 2))
-            if ctx.needs_input_grad[2]:
-                by_temperature -= inverse * torch.dot(rows.flatten(), _finite(tile.logits, tiles.left_out).flatten())
+                total, q, k = tile.gradients(tile.weights([rows, columns], push, pull), slice(0, 2))
+                by_temperature -= total / tiles.temperature
             if len(tiles.parts) == 1:
                 return q, k, by_temperature, None, None, None, None
             by_queries[tile.i] += q
@@ -109,20 +112,74 @@ class _Contrast(torch.autograd.Function):
         return by_queries, by_items, by_temperature, None, None, None, None
 
 
-class _Tile(NamedTuple):
-    """Logits of block `i` of the queries with block `j` of the items, the scores and the leaves they derive from."""
+@dataclass
+class _Tile:
+    """Block `i` of the queries with block `j` of the items: the logits, the scores and the leaves they derive from.
+
+    With a `shift`, `logits` holds e^(logit - shift).
+    """
 
     i: slice
     j: slice
     logits: Tensor
     scores: Tensor
     leaves: tuple[Tensor, Tensor]
+    left_out: Tensor | None
+    shift: Tensor | None = None
+
+    def log_sums(self) -> tuple[Tensor, Tensor]:
+        """log sum e^logit of each row and of each column."""
+        low, high = torch.aminmax(self.logits)
+        if not bool(high - low <= SHARED):  # NaN and logits left out (-inf) too
+            return log_sum_exp(self.logits, 1), log_sum_exp(self.logits, 0)
+        exponential_(self.logits.sub_(high))
+        self.shift = high
+        return self.logits.sum(1).log_().add_(high), self.logits.sum(0).log_().add_(high)
+
+    def weights(self, sides: "list[_Side]", push: Tensor, pull: Tensor) -> Tensor:
+        """push * gradient of the sides' sums by the logits, with pull for each pair's own logit."""
+        logs = [side.logs[self._of(side)].unsqueeze(side.dim) for side in sides]
+        if self.shift is None:
+            soft = exponential_(self.logits - logs[0])
+            for log in logs[1:]:
+                soft += exponential_(self.logits - log)
+            soft *= push
+        else:
+            shares = [(self.shift - log).exp_() * push for log in logs]
+            soft = self.logits * shares[0]
+            for share in shares[1:]:
+                soft.addcmul_(self.logits, share)
+        for side in sides:
+            if side.smoothing:
+                soft -= push * side.smoothing / side.counts(self._of(side))
+        if self.left_out is not None:
+            soft.masked_fill_(self.left_out, 0.0)
+        if self.i == self.j:
+            soft.diagonal().add_(pull * len(sides))
+        return soft
 
     @torch.enable_grad()
-    def gradients(self, weights: Tensor, scale: Tensor, of: slice) -> tuple[Tensor, ...]:
-        """Gradients of scale * sum(weights * scores): autograd's own weighting would import sympy (1.4 s a process)."""
-        total = torch.dot(self.scores.flatten(), weights.flatten()) * scale
-        return torch.autograd.grad(total, self.leaves[of], retain_graph=True)
+    def gradients(self, weights: Tensor, of: slice) -> tuple[Tensor, ...]:
+        """sum(weights * scores) and its gradients by the leaves."""
+        total = _Weighted.apply(self.scores, weights)
+        return total.detach(), *torch.autograd.grad(total, self.leaves[of], retain_graph=True)
+
+    def _of(self, side: "_Side") -> slice:
+        return self.i if side.dim == 1 else self.j
+
+
+class _Weighted(torch.autograd.Function):
+    """Sum of weights * scores whose gradient is the weights: autograd's own weighting imports sympy (1.4 s)."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, weights: Tensor) -> Tensor:
+        ctx.weights = weights
+        return torch.dot(scores.flatten(), weights.flatten())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
+        return ctx.weights, None
 
 
 class _Tiles:
@@ -156,41 +213,38 @@ class _Tiles:
         with torch.set_grad_enabled(derive):
             scores = self.score(*leaves)
         logits = scores.detach() / self.temperature
-        if self.left_out is not None:
-            logits.masked_fill_(self.left_out[i, j], -torch.inf)
-        return _Tile(i, j, logits, scores, leaves)
+        left_out = None if self.left_out is None else self.left_out[i, j]
+        if left_out is not None:
+            logits.masked_fill_(left_out, -torch.inf)
+        return _Tile(i, j, logits, scores, leaves, left_out)
 
 
-class _Sums:
-    """Running log-sum-exp and sum of the logits of each row (dim 1) or column (dim 0)."""
+class _Side:
+    """Log-sum-exp and sum of the logits of each row (dim 1) or column (dim 0), over the tiles so far."""
 
     def __init__(self, like: Tensor, left_out: Tensor | None, smoothing: float, dim: int) -> None:
-        self.dim, self.smoothing, self.left_out = dim, smoothing, left_out
+        self.dim, self.smoothing = dim, smoothing
         self.logs = torch.full_like(like[:, 0], -torch.inf)
         self.plain = torch.zeros_like(self.logs)
-        count = torch.full_like(self.logs, float(len(like)))
-        self.count = count if left_out is None else count - left_out.sum(dim)
+        self.size = len(like)
+        self.missing = None if left_out is None else left_out.sum(dim)
 
-    def add(self, where: slice, logits: Tensor) -> None:
-        self.logs[where] = torch.logaddexp(self.logs[where], log_sum_exp(logits, self.dim))
+    def add_mean(self, where: slice, tile: _Tile) -> None:
+        """Take in a tile's logits; nothing without smoothing."""
         if self.smoothing:
-            self.plain[where] += _finite(logits, self.left_out).sum(self.dim)
+            known = tile.logits if tile.left_out is None else tile.logits.masked_fill(tile.left_out, 0.0)
+            self.plain[where] += known.sum(self.dim)
+
+    def add(self, where: slice, logs: Tensor) -> None:
+        """Take in a tile's log-sum-exp."""
+        self.logs[where] = torch.logaddexp(self.logs[where], logs)
 
     def mean(self) -> Tensor:
-        return (self.logs - self.smoothing * self.plain / self.count).mean()
+        """Mean of (log sum e^logit - smoothing * mean logit)."""
+        return (self.logs - self.smoothing * self.plain / self.counts(slice(None)).squeeze()).mean()
 
-    def weights(self, where: slice, tile: _Tile, push: Tensor, pull: Tensor) -> Tensor:
-        """d (push * sum of repulsions + pull * sum of own logits) / d logits of a tile."""
-        soft = exponential_(tile.logits - self.logs[where].unsqueeze(self.dim))
-        if self.smoothing:
-            soft -= self.smoothing / self.count[where].unsqueeze(self.dim)
-        if self.left_out is not None:
-            soft.masked_fill_(tile.logits == -torch.inf, 0.0)
-        soft *= push
-        if tile.i == tile.j:
-            soft.diagonal().add_(pull)
-        return soft
-
-
-def _finite(logits: Tensor, left_out: Tensor | None) -> Tensor:
-    return logits if left_out is None else logits.masked_fill(logits == -torch.inf, 0.0)
+    def counts(self, where: slice) -> Tensor:
+        """Candidates of each row or column, as it broadcasts over a tile."""
+        if self.missing is None:
+            return self.logs.new_tensor(float(self.size))
+        return (self.size - self.missing[where]).unsqueeze(self.dim)

@@ -148,8 +148,8 @@ class _Three(torch.autograd.Function):
     def forward(ctx: Any, queries: Tensor, items: Tensor) -> Tensor:
         v, w = items
         a, b = queries @ v.mT, queries @ w.mT
-        qq = queries.square().sum(-1, keepdim=True)
-        vv, ww = items.square().sum(-1)
+        qq = torch.linalg.vector_norm(queries, dim=-1, keepdim=True).square()  # no array of squares
+        vv, ww = torch.linalg.vector_norm(items, dim=-1).square()
         vw = (v * w).sum(-1)
         own, least = vv * ww - vw.square(), EPSILON * vv * ww
         value = qq * (own - least)  # the determinant beyond the least that counts as independent

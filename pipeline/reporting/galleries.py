@@ -38,8 +38,7 @@ def matched(rows: Rows, run: str) -> list[Record]:
             if not measured.has(run, corpus, second):
                 continue
             for step, key in (("first", first), (ITM, second)):
-                estimate = measured.estimate(run, corpus, key)
-                found.append(rows.record("matched", run, key.score, f"{corpus}.{short}.{step}", estimate, key, corpus))
+                found.append(rows.one("matched", run, key, corpus, f"{short}.{step}"))
             found += rows.difference("matched", run, score + ITM, f"{short}.gain", {corpus: (second, first)})
     return found
 
@@ -53,9 +52,7 @@ def with_audio(rows: Rows, run: str) -> list[Record]:
             for step in ("", ITM):
                 key = Key("test", WITH_AUDIO, direction, score + step)
                 if measured.has(run, corpus, key):
-                    column = f"{corpus}.{short}" + f".{step}" * bool(step)
-                    estimate = measured.estimate(run, corpus, key)
-                    found.append(rows.record("with_audio", run, key.score, column, estimate, key, corpus))
+                    found.append(rows.one("with_audio", run, key, corpus, short + f".{step}" * bool(step)))
     return found
 
 
@@ -65,7 +62,5 @@ def held_out(rows: Rows, run: str) -> list[Record]:
     found = []
     for corpus in measured.beside:
         for short, direction in JOINT.items():
-            key = Key("test", FULL, direction, score)
-            estimate = measured.estimate(run, corpus, key)
-            found.append(rows.record("held_out", run, score, f"{corpus}.{short}", estimate, key, corpus))
+            found.append(rows.one("held_out", run, Key("test", FULL, direction, score), corpus, short))
     return found

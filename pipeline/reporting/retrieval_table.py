@@ -139,14 +139,10 @@ class RetrievalTable:
         for short, direction in JOINT.items():
             key = Key("test", FULL, direction, score)
             for measure in ("R@5", "R@10", "MRR", "mAP"):
-                for corpus in measured.corpora:
-                    estimate = measured.estimate(run, corpus, key, measure)
-                    column = f"{corpus}.{short}.{measure}"
-                    found.append(self.rows.record("measures", run, score, column, estimate, key, corpus))
+                column = f"{short}.{measure}"
+                found += [self.rows.one("measures", run, key, corpus, column, measure) for corpus in measured.corpora]
                 average = measured.average(run, score, direction, measure)
-                found.append(
-                    self.rows.record("measures", run, score, f"{AVERAGE}.{short}.{measure}", average, None, "")
-                )
+                found.append(self.rows.record("measures", run, score, f"{AVERAGE}.{column}", average, None, ""))
             for measure, function in (("median", np.median), ("mean", np.mean)):
                 for corpus in measured.corpora:
                     ranks = measured.ranking(run, corpus, key)

@@ -45,6 +45,11 @@ class Rows:
             run=run, note=note, chance=100 * one.chance() if one else None, **theirs,
         )  # fmt: skip
 
+    def one(self, section: str, run: str, key: Key, corpus: str, column: str, measure: str = "R@1") -> Record:
+        """What the ranks of `key` give on a corpus; `column`: what follows the corpus."""
+        estimate = self.measured.estimate(run, corpus, key, measure)
+        return self.record(section, run, key.score, f"{corpus}.{column}", estimate, key, corpus)
+
     def _protocol(self, corpus: str, key: Key) -> int | None:
         """Queries that the protocol asks for: the scale's clips, where queries are clips."""
         if key.gallery != FULL or key.direction.startswith("T2"):
@@ -56,9 +61,7 @@ class Rows:
         found = []
         for short, direction in ways.items():
             key = Key("test", FULL, direction, score)
-            for corpus in self.measured.corpora:
-                estimate = self.measured.estimate(run, corpus, key)
-                found.append(self.record(section, run, score, f"{corpus}.{short}{suffix}", estimate, key, corpus))
+            found += [self.one(section, run, key, corpus, f"{short}{suffix}") for corpus in self.measured.corpora]
             average = self.measured.average(run, score, direction)
             chance = float(np.mean([r.chance for r in found[-len(self.measured.corpora) :]]))
             record = self.record(section, run, score, f"{AVERAGE}.{short}{suffix}", average, None, "")

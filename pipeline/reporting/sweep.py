@@ -222,6 +222,9 @@ class Sweep:
         rows: dict[str, dict[str, Any]] = {}
         for record in quoted.records(self.name):
             rows.setdefault(record.row, {})[record.column.split(".")[1]] = record.paper
+        plain = {"centroid_uniformity=": "U(C) ", ";volume_alignment=": ", √det "}
+        for code, words in plain.items():
+            rows = {row.replace(code, words): values for row, values in rows.items()}
         shown = [[row, *(f"{values[way]:.1f}" for way in ("t2v", "v2t", "average"))] for row, values in rows.items()]
         return [Grid("The paper's rows on MSR-VTT, quoted", ["row", "T2V", "V2T", "average"], shown)]
 

@@ -198,6 +198,8 @@ def _figure(settings: Settings, records: list[dict[str, Any]], real: bool) -> No
                 axes.plot(options.counts, bound, color=colour, linestyle=":", linewidth=1)
         axes.set(title=title + (" (dotted: bound)" if measure == "test/chi" else ""), xlabel="modalities M")
         axes.title.set_fontsize(9)
+        if measure.endswith("/R1"):
+            figures.percent(axes)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", fontsize=8, ncols=len(labels), frameon=False)
     figure.suptitle("unseen concepts, " + ("real stamps" if real else "procedural stand-ins"), fontsize=9)

@@ -84,6 +84,7 @@ def _figure(settings: Settings, records: list[dict[str, Any]]) -> None:
             axes.plot(x, [point["value"] for point in points], "o", color=colour, markersize=4, label=method)
         axes.set_xticks(range(len(forms)), forms)
         axes.set_title(title, fontsize=9)
+        figures.percent(axes)
         axes.axhline(0, color="0.8", linewidth=0.8)
     panels[0].legend(fontsize=7)
     figures.save(settings, TABLE, figure)

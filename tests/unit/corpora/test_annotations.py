@@ -45,6 +45,32 @@ def test_jsfusion_csv(tmp_path: Path) -> None:
     assert found == [Item("video1", ("a man, walking",)), Item("video2", ("a cat",))]
 
 
+def test_msrvtt_json_gathers_the_sentences_of_each_video(tmp_path: Path) -> None:
+    content = {
+        "info": {"year": "2016"},
+        "videos": [
+            {"id": 0, "video_id": "video0", "url": "https://w/x", "start time": 137.72, "end time": 149.44},
+            {"id": 1, "video_id": "video1"},
+        ],
+        "sentences": [
+            {"sen_id": 0, "video_id": "video1", "caption": "a cat"},
+            {"sen_id": 1, "video_id": "video0", "caption": "a car is shown "},
+            {"sen_id": 2, "video_id": "video1", "caption": "a kitten"},
+        ],
+    }
+    found = annotations.read(write(tmp_path, "MSRVTT_data.json", content))
+    assert found == [
+        Item("video0", ("a car is shown",), url="https://w/x", start=137.72, end=149.44),
+        Item("video1", ("a cat", "a kitten")),
+    ]
+    content["sentences"].append({"video_id": "video9", "caption": "none"})
+    with pytest.raises(UserError, match=r"MSRVTT_data.json: clip 'video9' has sentences but is not among the videos"):
+        annotations.read(write(tmp_path, "MSRVTT_data.json", content))
+    content["sentences"][-1] = {"caption": "none"}
+    with pytest.raises(UserError, match=r"is not MSR-VTT's \(KeyError\('video_id'\)\)"):
+        annotations.read(write(tmp_path, "MSRVTT_data.json", content))
+
+
 def test_didemo_sentences_are_joined_in_order(tmp_path: Path) -> None:
     rows = [
         {"annotation_id": 1, "video": "1@N00_2_3.mov", "description": "first "},

@@ -103,3 +103,25 @@ def test_upstream_gradient_scales_and_shapes_are_checked():
     for queries, items in ((z[0], z[1]), (z[0], z[1:, :3]), (z[0][:0], z[1:, :0])):
         with pytest.raises(ValueError, match="queries"):
             repulsion(dot, queries, items, torch.tensor(0.1))
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.0251, 0.0249, 0.005])
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("block", [4, 64])
+def test_float32_is_exact_however_far_apart_the_logits_lie(temperature, detach, block):
+    """Opposite vectors: logits lie 2 / T apart, so that one exponential for a whole tile would lose rows at 0.005."""
+    z = tuples(2, 8, 16, seed=4)
+    z[:, 4:] = -z[:, :4]
+    z[1, 7] = z[0, 0]  # a row whose own logit is its smallest
+
+    def gradients(dtype):
+        q, i = (x.to(dtype).clone().requires_grad_() for x in (z[0], z[1:]))
+        t = torch.tensor(temperature, dtype=dtype, requires_grad=True)
+        value = loss(dot, q, i, t, smoothing=0.1, detach_candidates=detach, block=block)
+        return value.detach(), *torch.autograd.grad(value, (q, i, t))
+
+    exact = oracles.symmetric(z[0] @ z[1].T / temperature, 0.1, None)
+    found = gradients(torch.float32)
+    assert found[0].item() == pytest.approx(exact, rel=1e-5)
+    for single, double in zip(found, gradients(torch.float64), strict=True):
+        assert (single - double).norm() <= 1e-4 * double.norm()

@@ -50,14 +50,14 @@ def test_table2_is_cosine_on_its_own_benchmark_with_the_papers_rows_beside(setti
     assert made.columns == ["scenes"]
     rates = {record.row: record.value for record in made.main if record.column == "scenes.t2va"}
     assert rates == {
-        "centroid_uniformity=off;volume_alignment=off": pytest.approx(30.0),
-        "centroid_uniformity=off;volume_alignment=on": pytest.approx(40.0),
-        "centroid_uniformity=on;volume_alignment=off": pytest.approx(50.0),
-        "centroid_uniformity=on;volume_alignment=on": pytest.approx(60.0),
+        "U(C) off, √det off": pytest.approx(30.0),
+        "U(C) off, √det on": pytest.approx(40.0),
+        "U(C) on, √det off": pytest.approx(50.0),
+        "U(C) on, √det on": pytest.approx(60.0),
     }
     assert {record.score for record in made.main} == {"cosine"}
     paper = next(grid for grid in made.grids if "paper" in grid.title)
-    assert list(paper.rows[0]) == ["centroid_uniformity=off;volume_alignment=off", "36.5", "36.8", "36.6"]
+    assert list(paper.rows[0]) == ["U(C) off, √det off", "36.5", "36.8", "36.6"]
     assert all(record.paper is None for record in made.records if record.section != "quoted")
 
 
