@@ -13,7 +13,8 @@ from pipeline.settings import load
 
 ROOT = Path(__file__).parents[2]
 #: Those of the paper's scale.
-PRESETS = sorted(path.stem for path in (ROOT / "params" / "presets").glob("*.yaml") if path.stem != "mini-way")
+OTHERS = {"mini-way", "redrawn"}
+PRESETS = sorted({path.stem for path in (ROOT / "params" / "presets").glob("*.yaml")} - OTHERS)
 
 
 def test_as_the_paper_states() -> None:
@@ -142,8 +143,17 @@ def test_presets_of_another_scale_or_name(tmp_path: Path) -> None:
         load("paper", tmp_path, "unialign")
 
 
+def test_redrawn_shares_nothing_drawn_with_mini() -> None:
+    mini, redrawn = load("mini", ROOT), load("mini", ROOT, "redrawn")
+    changed = {key for key, value in redrawn.model_dump().items() if value != mini.model_dump()[key]}
+    assert changed == {"preset", "seed"}
+    for place in (paths.media, paths.manifest):
+        assert place(redrawn, "stamps") != place(mini, "stamps")
+    assert paths.tower_digest(redrawn, "audio") != paths.tower_digest(mini, "audio")
+
+
 def test_other_scales_and_ways() -> None:
-    for scale, preset in (("smoke", "mini-way"), ("mini", "")):
+    for scale, preset in (("smoke", "mini-way"), ("mini", ""), ("mini", "redrawn")):
         settings = load(scale, ROOT, preset)
         assert (settings.preset, settings.training.trains, settings.vast.released) == (preset, "heads", None)
         assert settings.train_corpora("gram") == list(settings.corpora)
