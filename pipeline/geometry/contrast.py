@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from pipeline.geometry.precision import blocks, exponential_, full, log_sum_exp
 
-BLOCK = 2048
+WHOLE, BLOCK = 4096, 2048  # batches up to the first are one tile, evaluated once; tiles of the second beyond
 SHARED = 80.0  # logits of a tile in this range share one exponential: e^-80 and e^80 are normal numbers in float32
 # queries [n, D], items [K, n', D] -> [n, n']; larger = closer, or, at a negative temperature, smaller
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -42,7 +42,7 @@ def contrast(
     smoothing: float = 0.0,
     same: Tensor | None = None,
     detach_candidates: bool = False,
-    block: int = BLOCK,
+    block: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Attraction -(1 - smoothing) * mean_i score_ii / T, and repulsion: mean over rows and over columns of
     (log sum_k exp(score_ik / T) - smoothing * mean_k score_ik / T).
@@ -57,7 +57,8 @@ def contrast(
     left_out = None
     if same is not None:
         left_out = same & ~torch.eye(len(queries), dtype=torch.bool, device=same.device)
-    tiles = _Tiles(score, queries.detach(), items.detach(), temperature.detach(), left_out, blocks(len(queries), block))
+    parts = blocks(len(queries), block or (WHOLE if len(queries) <= WHOLE else BLOCK))
+    tiles = _Tiles(score, queries.detach(), items.detach(), temperature.detach(), left_out, parts)
     attraction, repulsion = _Contrast.apply(queries, items, temperature, tiles, smoothing, detach_candidates, derive)
     return attraction, repulsion
 
