@@ -105,7 +105,7 @@ def test_upstream_gradient_scales_and_shapes_are_checked():
             repulsion(dot, queries, items, torch.tensor(0.1))
 
 
-@pytest.mark.parametrize("temperature", [0.07, 0.0251, 0.0249, 0.005])
+@pytest.mark.parametrize("temperature", [0.07, 0.0251, 0.0249, 0.014, 0.005])
 @pytest.mark.parametrize("detach", [False, True])
 @pytest.mark.parametrize("block", [4, 64])
 def test_float32_is_exact_however_far_apart_the_logits_lie(temperature, detach, block):
@@ -113,14 +113,26 @@ def test_float32_is_exact_however_far_apart_the_logits_lie(temperature, detach, 
     z = tuples(2, 8, 16, seed=4)
     z[:, 4:] = -z[:, :4]
     z[1, 7] = z[0, 0]  # a row whose own logit is its smallest
+    exact_in_float32(dot, z[0], z[1:], temperature, detach, block)
+
+
+def test_float32_is_exact_where_a_row_is_like_no_column():
+    """Its logits are all 0, others 200: the range counts, not the least logit."""
+    z = torch.eye(9, dtype=torch.float64)[:8].expand(2, 8, 9).clone()
+    z[0, 3] = torch.eye(9)[8]
+    exact_in_float32(dot, z[0], z[1:], 0.005, False, None)
+
+
+def exact_in_float32(score, queries, items, temperature, detach, block):
+    """The contrast in float32 equals the oracle's value and its own gradient in float64."""
 
     def gradients(dtype):
-        q, i = (x.to(dtype).clone().requires_grad_() for x in (z[0], z[1:]))
+        q, i = (x.to(dtype).clone().requires_grad_() for x in (queries, items))
         t = torch.tensor(temperature, dtype=dtype, requires_grad=True)
-        value = loss(dot, q, i, t, smoothing=0.1, detach_candidates=detach, block=block)
+        value = loss(score, q, i, t, smoothing=0.1, detach_candidates=detach, block=block)
         return value.detach(), *torch.autograd.grad(value, (q, i, t))
 
-    exact = oracles.symmetric(z[0] @ z[1].T / temperature, 0.1, None)
+    exact = oracles.symmetric(score(queries, items) / temperature, 0.1, None)
     found = gradients(torch.float32)
     assert found[0].item() == pytest.approx(exact, rel=1e-5)
     for single, double in zip(found, gradients(torch.float64), strict=True):

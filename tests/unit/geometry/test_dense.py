@@ -17,6 +17,21 @@ def test_literally():
         dense_ranks(scores, torch.tensor([[1, 0, 0], [0, 0, 0], [0, 0, 1]], dtype=torch.bool))
 
 
+def test_ties_are_scores_within_1e_7():
+    ulp = 2.0**-24  # of float32 numbers in [0.5, 1): 6e-8
+    half = torch.tensor([[0.5, 0.5 + ulp, 0.5 + 2 * ulp, 0.5 - ulp / 2, 0.5 - 2 * ulp]])
+    found = dense_ranks(half, torch.tensor([[True, False, False, False, False]]))
+    assert found.ties.tolist() == [2]  # the second and the fourth
+    assert found.rank.tolist()[0] in (2, 3, 4)  # the third is ahead, the fifth behind
+    assert found.precision.tolist() == pytest.approx([(1 / 2 + 1 / 3 + 1 / 4) / 3])
+
+
+def test_seed_is_0_unless_given():
+    tied, hits = torch.zeros(50, 10), torch.nn.functional.one_hot(torch.arange(50) % 10).bool()
+    assert torch.equal(dense_ranks(tied, hits).rank, dense_ranks(tied, hits, 0).rank)
+    assert not torch.equal(dense_ranks(tied, hits).rank, dense_ranks(tied, hits, 1).rank)
+
+
 def test_a_collapsed_model_scores_at_chance():
     found = dense_ranks(torch.zeros(2000, 10), torch.nn.functional.one_hot(torch.arange(2000) % 10).bool())
     assert found.ties.tolist() == [9] * 2000

@@ -141,10 +141,15 @@ def test_hubness_of_literal_scores():
         assert found.largest == 3
         assert found.orphans == 0.5
         assert found.skewness == pytest.approx(6.0 / 4 / (6 / 4) ** 1.5)
-        assert hubness(numbered(4), numbered(4), table(scores), 2, block).occurrences.tolist() == [3, 2, 2, 1]
+        two = hubness(numbered(4), numbered(4), table(scores), 2, block)
+        assert (two.occurrences.tolist(), two.orphans) == ([3, 2, 2, 1], 0.0)
     assert hubness(numbered(4), numbered(4), table(scores), 4).skewness == 0.0
     with pytest.raises(ValueError, match="gallery"):
         hubness(numbered(4), numbered(4), table(scores), 5)
+    assert hubness(numbered(4), numbered(4), table(scores)).occurrences.tolist() == [3, 1, 0, 0]
+    assert hubness_both(numbered(4), numbered(4), table(scores))[0].occurrences.tolist() == [3, 1, 0, 0]
+    one = hubness(numbered(1), numbered(4), table(scores[:1]))  # a deviation below 1
+    assert one.skewness == pytest.approx((0.75**3 - 3 * 0.25**3) / 4 / (3 / 16) ** 1.5)
     forward, backward = hubness_both(numbered(4), numbered(4), table(scores), 2, 3)
     assert forward.first.tolist() == [3, 1, 0, 0]
     assert forward.winner == 0.75

@@ -70,6 +70,14 @@ def test_plug_in_estimate_can_be_negative():
     assert holder_divergence(spread, 0.1, leave_one_out=True) < holder_divergence(spread, 0.1) - 1
 
 
+def test_widths_of_their_own_bring_the_kernels_normalisers():
+    z = tuples(3, 6, 4, seed=3)
+    common, own = holder_terms(z, 0.5), holder_terms(z, [0.5] * 3)
+    logs = -2 * 4 / 2 * math.log(2 * math.pi * 0.5**2)  # M - 1 = 2 factors in D = 4 dimensions
+    assert (own[0] - common[0]).item() == pytest.approx(logs)
+    assert (own[1] - common[1]).item() == pytest.approx(-logs)
+
+
 @quick
 @given(st.integers(0, 10**6))
 def test_uniformity_bounds_the_two_modality_term_from_below(seed):
@@ -130,6 +138,7 @@ def test_gaps():
     shift = torch.tensor([1.0, -2.0, 0.0, 2.0], dtype=torch.float64)
     assert modality_gap(x, x + shift).item() == pytest.approx(3.0)
     assert frechet_distance(x, x + shift).item() == pytest.approx(9.0)
+    assert frechet_distance(x, x + shift / 10).item() == pytest.approx(0.09)
     cov = x.T.cov()
     scaled = frechet_distance(x, 3 * x - 2 * x.mean(0)).item()
     assert scaled == pytest.approx(float(cov.trace()) * 4, rel=1e-9)  # (3 - 1)^2 tr C

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.geometry import alignment, centroid, log_kernel, log_kernel_means, squared_geodesic, uniformity, unit
+from pipeline.geometry.alignment import gram_alignment
 from pipeline.geometry.kernels import geodesic_slope
 from pipeline.geometry.precision import blocks, full
+from pipeline.geometry.volume import gram
 from tests.unit.geometry import oracles
 from tests.unit.geometry.oracles import tuples
 
@@ -134,6 +136,7 @@ def test_alignment_by_volume_and_errors():
     expected = sum(oracles.determinant_volume(list(z[:, i])) for i in range(5)) / 5
     assert alignment(z, form="volume").item() == pytest.approx(expected)
     assert alignment(z, -1).item() == pytest.approx(alignment(z, 3).item())
+    assert alignment(z).item() == alignment(z, 0).item() == gram_alignment(gram(z)).item()
     with pytest.raises(ValueError, match="form"):
         alignment(z, form="taxicab")
     with pytest.raises(ValueError, match="two modalities"):
