@@ -54,6 +54,11 @@ def test_scores_of_items_with_missing_modalities():
         found, single = score(z[0], items), score(z[0], z[1:2])
         torch.testing.assert_close(found[:, 2], single[:, 2])
         torch.testing.assert_close(found[:, :2], score(z[0], z[1:])[:, :2])
+    nothing = z[0] * 0  # a text without a direction is as far as can be, pair by pair too
+    found = residual_score(nothing, items)
+    assert (found == -1).all()
+    pairs = residual_score.pairs(nothing, residual_score.prepare(items), torch.arange(4))
+    assert torch.equal(pairs, found.diagonal())
     empty = torch.zeros(2, 1, 6, dtype=torch.float64)
     assert [score(z[0], empty).unique().item() for score in SCORES.values()] == pytest.approx([0, -1, -1])
 

@@ -101,7 +101,9 @@ def test_volume_against_a_determinant_oracle(modalities):
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("spread", [1e-7, 1e-5, 1e-2])
 @pytest.mark.parametrize("length", [1.0, 3.0])
-def test_screening_in_float32_moves_no_rank(name, spread, length):
+@pytest.mark.parametrize("sizes", [0.0, 1.3])
+def test_screening_in_float32_moves_no_rank(name, spread, length, sizes):
+    """Whatever the lengths: with `sizes` 1.3 they lie between 1/20 and 20, and a text is zero."""
     torch.manual_seed(3)
     centre = unit(torch.randn(1, 32))
     texts = length * unit(centre + spread * torch.randn(150, 32))
@@ -110,6 +112,10 @@ def test_screening_in_float32_moves_no_rank(name, spread, length):
     )
     items[1, 40] = 0
     items[:, 41] = items[0, 41]
+    if sizes:
+        texts = texts * torch.logspace(-sizes, sizes, 150)[torch.randperm(150), None]
+        items = items * torch.logspace(-sizes, sizes, 300)[torch.randperm(300)].view(2, 150, 1)
+        texts[7] = 0
     score = SCORES[name]
     plain = ranks_both(texts, items, score.__call__, torch.arange(150), block=40)
     screened = ranks_both(texts, items, score, torch.arange(150), block=40)
