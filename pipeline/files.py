@@ -5,24 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+HOST = platform.node()
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on failure removed.
 
-    The temporary name keeps the suffix, since writers of media and tables choose the format by it.
+    The temporary name keeps the suffix, since writers of media and tables choose the format by it, and says who writes:
+    what writers that were killed have left is removed when a process first writes into a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    _sweep(path.parent.resolve())
+    handle, name = tempfile.mkstemp(f"-{os.getpid()}@{HOST}{path.suffix}", f".{path.stem}.", path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -33,6 +40,15 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of writers on this host that run no more."""
+    for file in os.scandir(folder):
+        found = re.fullmatch(rf"\..+-(\d+)@{re.escape(HOST)}(\.\w+)?", file.name)
+        if found and not Path("/proc", found[1]).exists():
+            Path(file).unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

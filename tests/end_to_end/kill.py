@@ -70,8 +70,7 @@ def killed_run(project: Path, whole: Path, kills: int, seed: int = 0) -> list[st
         job = _started(logs, [job for job in seconds if left[job.parts[0]] > 0], process)
         if job is None:
             return [*lines, f"the run ended before {', '.join(left)} could be met"]
-        after = draw.random() * seconds[job]
-        time.sleep(after)
+        job, after = _met(logs, [job for job in seconds if left[job.parts[0]] > 0], job, seconds, draw)
         running = not (benchmarks / f"{job}.tsv").exists()
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -88,6 +87,23 @@ def _started(logs: Path, wanted: list[Path], process: subprocess.Popen[bytes]) -
                 return job
         time.sleep(0.02)
     return None
+
+
+def _met(
+    logs: Path, wanted: list[Path], job: Path, seconds: dict[Path, float], draw: random.Random
+) -> tuple[Path, float]:
+    """Wait for the moment of the kill: in the job, or in one that starts meanwhile and would be over by then."""
+    begun = {job: time.monotonic()}
+    moments = {job: draw.random() * seconds[job]}
+    while True:
+        ends = {one: begun[one] + after for one, after in moments.items()}
+        first = min(ends, key=ends.__getitem__)
+        if time.monotonic() >= ends[first]:
+            return first, moments[first]
+        for other in wanted:
+            if other not in begun and (logs / f"{other}.log").exists():
+                begun[other], moments[other] = time.monotonic(), draw.random() * seconds[other]
+        time.sleep(0.02)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,36 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
         files.write_json(target, {"a": float("nan")})
     assert files.read_json(target) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from pipeline import files
+
+with files.atomic(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "plan@x"
+    with_killed, with_living = (
+        subprocess.Popen([sys.executable, "-c", WRITER, folder / name], stdout=subprocess.PIPE, text=True)
+        for name in ("a.b.parquet", "plan.json")
+    )
+    try:
+        assert with_killed.stdout
+        assert with_living.stdout
+        left, kept = (Path(process.stdout.readline().strip()) for process in (with_killed, with_living))  # type: ignore[union-attr]
+        assert left.suffix == ".parquet"
+        with_killed.kill()
+        with_killed.wait()
+        assert left.is_file()
+        files.write_json(folder / "other.json", 1)
+        assert sorted(folder.iterdir()) == sorted([kept, folder / "other.json"])
+    finally:
+        with_living.kill()
+        with_living.wait()
