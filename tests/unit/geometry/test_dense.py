@@ -26,6 +26,13 @@ def test_ties_are_scores_within_1e_7():
     assert found.precision.tolist() == pytest.approx([(1 / 2 + 1 / 3 + 1 / 4) / 3])
 
 
+def test_hits_within_1e_7_of_each_other_share_their_places():
+    scores = torch.tensor([[0.5, 0.5 + 5e-8, 0.5 + 2e-8, 0.3]], dtype=torch.float64)
+    found = dense_ranks(scores, torch.tensor([[True, True, False, False]]))
+    orders = [(1 + 1) / 2, (1 + 2 / 3) / 2, (1 / 2 + 2 / 3) / 2]  # the miss last, between, first
+    assert found.precision.tolist() == pytest.approx([sum(orders) / 3])
+
+
 def test_seed_is_0_unless_given():
     tied, hits = torch.zeros(50, 10), torch.nn.functional.one_hot(torch.arange(50) % 10).bool()
     assert torch.equal(dense_ranks(tied, hits).rank, dense_ranks(tied, hits, 0).rank)

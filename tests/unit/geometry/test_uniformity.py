@@ -30,6 +30,21 @@ def test_uniformity_is_equation_9(space, block):
         assert uniformity(z, 0.4, space, pairs, block).item() == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("block", [2, 4, 100])
+def test_rows_with_one_other_count_and_rows_with_none_do_not(space, block):
+    z = tuples(1, 5, 4, seed=6)[0].requires_grad_()
+    same = torch.zeros(5, 5, dtype=torch.bool)
+    same[0, :] = same[:, 0] = True  # row 0 has no other left
+    same[1, 2] = same[2, 1] = same[1, 3] = same[3, 1] = True  # row 1 has row 4 alone
+    value = uniformity(z, 0.4, space, same, block)
+    assert value.item() == pytest.approx(oracles.uniformity(z.detach(), 0.4, space, same), rel=1e-10)
+    assert not torch.autograd.grad(value, z)[0][0].any()
+    assert torch.autograd.gradcheck(lambda x: uniformity(x[:4], 0.4, "euclidean", same[:4, :4], block), (z,))
+    pair = z.detach()[:2]
+    assert uniformity(pair, 0.4, space).item() == pytest.approx(oracles.uniformity(pair, 0.4, space), rel=1e-10)
+
+
 def test_uniformity_of_vectors_that_are_not_unit():
     z = tuples(1, 6, 4, unit=False)[0]
     for block in (2, 6):
