@@ -8,7 +8,7 @@ import torch
 from pipeline.geometry import conflict_bound, pairwise_residual, squared_geodesic, volume_score
 from pipeline.geometry.kernels import geodesic_slope
 from pipeline.geometry.ranking import ranks
-from pipeline.geometry.volume import root
+from pipeline.geometry.volume import factorised_volume, pairwise_volume, root, volume
 
 
 def double(*values):
@@ -22,12 +22,27 @@ def test_a_determinant_of_1e_10_of_its_bound_counts_as_dependent():
         assert found[1] == pytest.approx(math.sqrt(bound * 1.1e-10))
 
 
+@pytest.mark.parametrize("length", [0.01, 1.0, 30.0])
 @pytest.mark.parametrize(("beyond", "directions"), [(0.9e-6, 1), (1.1e-6, 2)])
-def test_a_cosine_within_1e_6_of_one_adds_no_direction(beyond, directions):
+def test_a_cosine_within_1e_6_of_one_adds_no_direction(beyond, directions, length):
     cosine = 1 - beyond
-    item = double([1, 0, 0], [cosine, math.sqrt(1 - cosine**2), 0])[:, None]
+    item = double([1, 0, 0], [cosine, math.sqrt(1 - cosine**2), 0])[:, None] * length
     residual = pairwise_residual(double([0, 1, 0]), item).item()
     assert residual == pytest.approx(2 - directions, abs=1e-9)
+
+
+@pytest.mark.parametrize("length", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize(("across", "flat"), [(0.9e-5, True), (1.1e-5, False)])
+def test_dependence_is_of_directions_whatever_the_lengths(across, flat, length):
+    """det G / (product of squared lengths) = across^2 against 1e-10, of whole tuples, pairs and scores."""
+    text, item = double([1, 0, 0]) * length, double([1, across, 0], [0, 0, 5])[:, None]
+    expected = 0 if flat else pytest.approx(across * length * 5, rel=1e-5)
+    assert volume(torch.cat([text[None], item])).item() == expected
+    assert pairwise_volume(text, item).item() == expected
+    assert factorised_volume(text, item).item() == expected
+    assert -volume_score(text, item).item() == expected
+    alone = volume_score.pairs(text, volume_score.prepare(item), torch.tensor([0]))
+    assert -alone.item() == expected
 
 
 @pytest.mark.parametrize(("across", "flat"), [(1.3e-7, True), (1.5e-7, False)])
