@@ -194,3 +194,10 @@ heavy = {"snakemake", "dvc", "transformers", "pandas", "pydantic", "mlflow"} & s
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", example], check=True, timeout=60)
+
+
+def test_published_temperatures_and_the_least_whole_number():
+    assert set(FAMILIES) == set(TEMPERATURES)
+    assert {name for name, value in TEMPERATURES.items() if value != 0.07} == {"pmrl"}
+    assert TEMPERATURES["pmrl"] == 0.1
+    assert parse("unialign", {"devices": 1}).devices == 1

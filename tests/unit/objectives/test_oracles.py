@@ -173,6 +173,9 @@ def test_pmrl_is_the_svd(modalities):
         extra = {"equal_captions": "masked"} if masked else {}
         found = value("pmrl", embeddings, same=twins(), singular_temperature=0.2, lambda_inter=0.7, **extra)
         assert found == pytest.approx(intra + 0.7 * inter, rel=1e-8)
+    terms = OBJECTIVES["pmrl"](embeddings, {}, torch.tensor(0.3), parse("pmrl", {"singular_temperature": 0.2}))[1]
+    assert terms["intra"].item() == pytest.approx(intra, rel=1e-8)
+    assert terms["inter"].item() == pytest.approx(oracles.symmetric(u @ u.T / 0.3, 0.0, None), rel=1e-6)
 
 
 def test_pmrl_gradient_is_the_svds_and_finite_where_the_svds_is_not():
