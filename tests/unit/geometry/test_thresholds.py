@@ -78,3 +78,20 @@ def test_bound_of_chi_by_hand():
     assert conflict_bound(2, 0.3).item() == 0
     assert conflict_bound(4, 0.25).item() == pytest.approx(1 - math.sqrt(1.5 / 3))
     assert conflict_bound(5, -0.9).item() == 1  # no tuple has such a mean cosine
+
+
+def test_a_dependent_triple_has_gradient_0_among_others_that_have_not():
+    """Text 0 lies in the plane of item 0 and outside that of item 1."""
+    text = double([1, 1, 0, 0]).requires_grad_()
+    items = double([1, 0, 0, 0], [0, 1, 0, 0])[:, None].repeat(1, 2, 1)
+    items[1, 1] = double([0, 0, 1, 0])
+    items.requires_grad_()
+    found = pairwise_volume(text, items)
+    assert found[0, 0] == 0
+    by_text, by_items = torch.autograd.grad(found[0, 0] + 0 * found[0, 1], (text, items), retain_graph=True)
+    assert not by_text.any()
+    assert not by_items.any()
+    by_text, by_items = torch.autograd.grad(found.sum(), (text, items))
+    assert by_text.any()
+    assert by_items[:, 1].any()
+    assert not by_items[:, 0].any()
