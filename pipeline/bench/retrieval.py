@@ -76,7 +76,7 @@ CASES = (
     ("residual/cosine", 5_000, 2, 12),
     ("volume/argsort", 5_000, 2, 8),
     ("residual/argsort", 5_000, 2, 8),
-    ("volume/textbook", 5_000, 2, 3),
+    ("volume/textbook", 5_000, 2, 7),
     ("volume/cosine", 5_000, 4, 8),
     ("residual/cosine", 5_000, 4, 8),
     ("volume/argsort", 5_000, 4, 5),
