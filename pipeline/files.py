@@ -47,8 +47,18 @@ def _sweep(folder: Path) -> None:
     """Remove the temporary files of writers on this host that run no more."""
     for file in os.scandir(folder):
         found = re.fullmatch(rf"\..+-(\d+)@{re.escape(HOST)}(\.\w+)?", file.name)
-        if found and not Path("/proc", found[1]).exists():
+        if found and not _runs(int(found[1])):
             Path(file).unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # asks, and sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def write_json(path: Path, value: Any) -> None:

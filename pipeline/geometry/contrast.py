@@ -57,7 +57,9 @@ def contrast(
     left_out = None
     if same is not None:
         left_out = same & ~torch.eye(len(queries), dtype=torch.bool, device=same.device)
-    parts = blocks(len(queries), block or (WHOLE if len(queries) <= WHOLE else BLOCK))
+    if block is None:
+        block = WHOLE if len(queries) <= WHOLE else BLOCK
+    parts = blocks(len(queries), block)
     tiles = _Tiles(score, queries.detach(), items.detach(), temperature.detach(), left_out, parts)
     attraction, repulsion = _Contrast.apply(queries, items, temperature, tiles, smoothing, detach_candidates, derive)
     return attraction, repulsion

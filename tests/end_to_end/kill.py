@@ -67,10 +67,11 @@ def killed_run(project: Path, whole: Path, kills: int, seed: int = 0) -> list[st
             COMMAND, cwd=project, env=environment(), start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        job = _started(logs, [job for job in seconds if left[job.parts[0]] > 0], process)
+        wanted = [job for job in seconds if left[job.parts[0]] > 0]
+        job = _started(logs, wanted, process)
         if job is None:
             return [*lines, f"the run ended before {', '.join(left)} could be met"]
-        job, after = _met(logs, [job for job in seconds if left[job.parts[0]] > 0], job, seconds, draw)
+        job, after = _met(logs, wanted, job, seconds, draw)
         running = not (benchmarks / f"{job}.tsv").exists()
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -138,3 +138,9 @@ def exact_in_float32(score, queries, items, temperature, detach, block):
     assert found[0].item() == pytest.approx(exact, rel=1e-5)
     for single, double in zip(found, gradients(torch.float64), strict=True):
         assert (single - double).norm() <= 1e-4 * double.norm()
+
+
+def test_a_tile_has_rows():
+    z = tuples(2, 4, 5)
+    with pytest.raises(ValueError, match="block must be at least 1"):
+        contrast(dot, z[0], z[1:], torch.tensor(0.1), block=0)
