@@ -85,6 +85,12 @@ def tower(modality: Modality, scale: Scale = None, threads: Threads = None) -> N
 
 
 @app.command()
+def candidates(scale: Scale = None, threads: Threads = None) -> None:
+    """Compare the audio towers that the scale names as candidates, on validation."""
+    call("pipeline.features.candidates.compare", scale, threads=threads)
+
+
+@app.command()
 def features(modality: Modality, corpus: Corpus, scale: Scale = None, threads: Threads = None) -> None:
     """Outputs of a frozen tower on a corpus."""
     call(

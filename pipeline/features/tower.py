@@ -1,13 +1,11 @@
-"""The audio tower: trained once on train splits, compared with the other candidates on validation, then frozen.
+"""The audio tower: trained once on train splits, then frozen; `candidates` compares it with the others.
 
 `logmel` (and `tiny`) learns by InfoNCE between a clip's sound and frozen caption embeddings (mean over BERT's word
-pieces); equal captions are no negatives, negatives are of the clip's own corpus. `aisfx` is converted. All candidates
-of `audio_candidates` meet in one probe: same head, same clips; the figures go to results/<scale>/tables/towers.json.
+pieces); equal captions are no negatives, negatives are of the clip's own corpus. `aisfx` is converted.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import torch
@@ -16,14 +14,12 @@ from torch.nn import functional
 
 from pipeline import files, loop, paths
 from pipeline.digests import digest
-from pipeline.features import clips, convert, probe
+from pipeline.features import clips, convert
 from pipeline.features.augment import augment
-from pipeline.models import audio, text, tokenizer
+from pipeline.models import text, tokenizer
 from pipeline.models.audio import LogMelTransformer, normalise
 from pipeline.settings import Optimisation, Settings
 
-#: Most clips a corpus that the probe reads of each split: aiSFX is too slow for all.
-PROBE = {"train": 220, "val": 100}
 #: Largest shift in time, seconds.
 SHIFT = 0.3
 TEMPERATURE = 0.07
@@ -53,17 +49,16 @@ class Aligned(nn.Module):
 
 
 def train(settings: Settings) -> None:
-    """Write the audio tower's weights and the comparison of the candidates."""
-    data = {split: _data(settings, split) for split in ("train", "val")}
+    """Write the audio tower's weights."""
     if settings.audio.name == "aisfx":
         convert.convert(settings, "audio")
     else:
-        tower = _train(settings, data["train"])
+        tower = _train(settings, read(settings, "train"))
         files.save_tensors(paths.tower_weights(settings, "audio"), tower.state_dict())
-    _compare(settings, data)
 
 
-def _data(settings: Settings, split: str) -> Data:
+def read(settings: Settings, split: str) -> Data:
+    """The usable clips of all corpora."""
     tables = [clips.usable(settings, corpus, split) for corpus in settings.corpora]
     waves = [clips.waves(settings, corpus, table) for corpus, table in zip(settings.corpora, tables, strict=True)]
     captions = [caption[0] for table in tables for caption in table["captions"]]
@@ -140,26 +135,3 @@ def _optimisation(steps: int, batch: int, learning_rate: float) -> Optimisation:
         validate_every=steps,
         checkpoint_every=max(steps // 5, 1),
     )
-
-
-def _compare(settings: Settings, data: dict[str, Data]) -> None:
-    """Write towers.json: the probe's figures of each candidate, a corpus a column."""
-    record: dict[str, object] = {"chosen": settings.audio.name, "probe": "ridge regression to caption embeddings"}
-    figures: dict[str, dict[str, dict[str, float]]] = {}
-    for name in settings.audio_candidates or [settings.audio.name]:
-        tower = audio.aisfx(settings.media.sample_rate) if name == "aisfx" else audio.load(settings)
-        figures[name] = {}
-        for number, corpus in enumerate(settings.corpora):
-            sides = []
-            for split in ("train", "val"):
-                rows = (data[split].corpus == number).nonzero().flatten()[: PROBE[split]]
-                pooled = [tower.encode(block).float().mean(1) for block in data[split].waves[rows].split(64)]
-                sides.append((torch.cat(pooled), data[split].captions[rows]))
-            figures[name][corpus] = probe.retrieval(sides[0], sides[1])
-        print(f"audio tower {name}: {figures[name]}", file=sys.stderr)
-    record["validation"] = figures
-    record["clips"] = {
-        corpus: {split: min(int((data[split].corpus == number).sum()), PROBE[split]) for split in ("train", "val")}
-        for number, corpus in enumerate(settings.corpora)
-    }
-    files.write_json(paths.table(settings, "towers", "json"), record)

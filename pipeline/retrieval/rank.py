@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from pipeline import paths
+from pipeline import paths, written
 from pipeline import ranks as stored
 from pipeline.geometry.ranking import Ranks, ranks_both
 from pipeline.geometry.scores import SCORES
@@ -29,10 +29,11 @@ def rank(settings: Settings, run: str, seeds: list[int]) -> None:
     """Rank all corpora of a run's seeds; writes `paths.ranks`."""
     how = settings.retrieval
     for corpus in settings.corpora:
+        tables = {split: written.usable(settings, corpus, split) for split in ("val", "test")}
         for seed in seeds:
             found: list[tuple[Key, Ranking]] = []
-            for split in ("val", "test"):
-                gallery = run_gallery(settings, run, seed, corpus, split)
+            for split in tables:
+                gallery = run_gallery(settings, run, seed, corpus, split, tables[split])
                 found += rankings(gallery, split, how.block, settings.seed)
             about = origin(settings, run, seed, corpus)
             clips, texts = gallery.with_audio()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import paths, written
 from pipeline.errors import UserError
@@ -11,12 +11,22 @@ from pipeline.provenance import check
 from pipeline.retrieval.gallery import Gallery, read_gallery
 from pipeline.settings import Settings
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-def run_gallery(settings: Settings, run: str, seed: int, corpus: str, split: str = "test") -> Gallery:
-    """A split as a run has embedded it; a UserError if clips are missing or the embeddings are another run's."""
+
+def run_gallery(
+    settings: Settings, run: str, seed: int, corpus: str, split: str = "test", clips: DataFrame | None = None
+) -> Gallery:
+    """A split as a run has embedded it; a UserError if clips are missing or the embeddings are another run's.
+
+    `clips`: the split's usable clips, if they are read already.
+    """
     path, manifest = paths.embeddings(settings, run, seed, corpus), paths.manifest(settings, corpus)
     settings.run(run)
-    gallery = read_gallery(path, manifest, split, written.usable(settings, corpus, split))
+    if clips is None:
+        clips = written.usable(settings, corpus, split)
+    gallery = read_gallery(path, manifest, split, clips)
     check(path, load_metadata(path), f"embed {run} again", run=run, seed=seed, corpus=corpus)
     if len(gallery.ids) != gallery.expected:
         raise UserError(f"{path}: {len(gallery.ids)} of {gallery.expected} {split} clips; embed the run again")

@@ -110,7 +110,8 @@ def _corpora(registry: Mapping[str, Any], sizes: Mapping[str, Any], scale: str |
 
 
 def _first_error(error: ValidationError, default: dict[str, Any], overlay: dict[str, Any], scale: str) -> str:
-    first = error.errors()[0]
+    # A misspelt key is missing by its right name too: the wrong one is what helps.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = [str(part) for part in first["loc"]]
     key = ".".join(where)
     if where[0] in ("methods", "spaces", "runs", "tables"):

@@ -47,8 +47,6 @@ def load(settings: Settings, run: str = "vast") -> None:
     files.write_json(folder / "run.json", record)
     for modality, tensors in released.tower_weights(model).items():
         files.save_tensors(paths.tower_weights(settings, modality), tensors)
-    chosen = {"chosen": settings.audio.name, "probe": "none: the tower is the released model's"}
-    files.write_json(paths.table(settings, "towers", "json"), chosen)
     files.save_tensors(folder / "weights.safetensors", whole | released.heads(model))
 
 

@@ -40,7 +40,6 @@ if not SETTINGS.vast.released:
             all_shards(paths.shard),
         output:
             paths.tower_weights(SETTINGS, "audio"),
-            paths.table(SETTINGS, "towers", "json"),
         log:
             log_of("tower/audio"),
         benchmark:
@@ -54,9 +53,31 @@ if not SETTINGS.vast.released:
             gpu=min(GPUS, 1),
         params:
             code=code_of("pipeline.features.tower.train"),
-            settings=digest([SETTINGS.audio, SETTINGS.audio_candidates, SETTINGS.seed]),
+            settings=digest([SETTINGS.audio, SETTINGS.seed]),
         shell:
             stage_beside("tower --modality audio")
+
+    rule towers:
+        input:
+            paths.tower_weights(SETTINGS, "audio"),
+            MANIFESTS,
+            all_shards(paths.shard),
+        output:
+            paths.table(SETTINGS, "towers", "json"),
+        log:
+            log_of("candidates"),
+        benchmark:
+            benchmark_of("candidates")
+        conda:
+            ENVIRONMENT
+        threads: SETTINGS.threads_beside
+        resources:
+            gpu=min(GPUS, 1),
+        params:
+            code=code_of("pipeline.features.candidates.compare"),
+            settings=digest([SETTINGS.audio_candidates, SETTINGS.seed]),
+        shell:
+            stage_beside("candidates")
 
 
 for modality in ("vision", "audio"):

@@ -20,7 +20,6 @@ if SETTINGS.vast.released:
                 for name in ("weights.safetensors", "run.json", "metrics.jsonl")
             ],
             [paths.tower_weights(SETTINGS, m) for m in ("vision", "audio")],
-            paths.table(SETTINGS, "towers", "json"),
         log:
             log_of("vast"),
         benchmark:

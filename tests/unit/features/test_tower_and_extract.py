@@ -6,7 +6,7 @@ import torch
 
 from pipeline import files, manifest, paths
 from pipeline.errors import UserError
-from pipeline.features import augment, convert, extract, probe, tower
+from pipeline.features import augment, candidates, convert, extract, probe, tower
 from pipeline.loop import generator
 from pipeline.models import audio, efficientnet
 from pipeline.settings import load
@@ -45,8 +45,11 @@ def test_from_shards_to_features(settings):
     convert.convert(settings, "vision")
     tower.train(settings)
     first = files.load_tensors(paths.tower_weights(settings, "audio"))
+    candidates.compare(settings)
     figures = files.read_json(paths.table(settings, "towers", "json"))
     assert figures["chosen"] == settings.audio.name
+    assert {name: counts["train"] for name, counts in figures["clips"].items()} == dict.fromkeys(settings.corpora, 24)
+    assert all(0 <= row["MRR"] <= 100 for row in figures["validation"][settings.audio.name].values())
     tower.train(settings)
     again = files.load_tensors(paths.tower_weights(settings, "audio"))
     assert all(torch.equal(first[name], again[name]) for name in first)
