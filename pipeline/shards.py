@@ -126,7 +126,7 @@ class Shard:
             members = self._members(row, slice(0, -1))
             for chunk in range(chunks):
                 for column, slot in enumerate(wanted):
-                    frames[place, chunk, column] = _unjpeg(members[chunk * count + slot])
+                    _unjpeg(members[chunk * count + slot], frames[place, chunk, column])
         return torch.from_numpy(frames)
 
     def audio(self, rows: Sequence[int] | None = None) -> Tensor:
@@ -140,7 +140,7 @@ class Shard:
         for place, row in enumerate(rows):
             if self.samples(row):  # a FLAC file of no sound cannot be opened
                 (member,) = self._members(row, slice(-1, None))
-                waves[place, : self.samples(row)] = _unflac(member)
+                _unflac(member, waves[place, : self.samples(row)])
         return torch.from_numpy(waves)
 
     def samples(self, row: int) -> int:
@@ -158,7 +158,10 @@ class Shard:
         if self.path.suffix != ".tar":
             with safe_open(self.path, framework="pt") as stream:
                 return stream.get_slice("audio")[row, start:stop]
-        return torch.from_numpy(_unflac(self._members(row, slice(-1, None))[0], start, stop))
+        (member,) = self._members(row, slice(-1, None))
+        wave = np.empty(stop - start, np.int16)
+        _unflac(member, wave, start)
+        return torch.from_numpy(wave)
 
     def _read(self, name: str, rows: list[int]) -> Tensor:
         import torch
@@ -213,21 +216,28 @@ def _jpeg(frame: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def _unjpeg(content: memoryview) -> np.ndarray:
-    from PIL import Image
+def _unjpeg(content: memoryview, frame: np.ndarray) -> None:
+    """Fill a frame uint8 [H, W, 3] from a JPEG file: PIL's pixels in half its time; a ValueError for a damaged one."""
+    import simplejpeg
 
-    return np.asarray(Image.open(io.BytesIO(content), formats=("JPEG",)))  # np.array would copy it once more
+    shape = simplejpeg.decode_jpeg(content, buffer=frame).shape
+    if shape != frame.shape:
+        raise ValueError(f"a JPEG file of {shape}, not {frame.shape}")
 
 
 def _flac(wave: np.ndarray, rate: int) -> bytes:
     import soundfile
 
     stream = io.BytesIO()
-    soundfile.write(stream, wave, rate, format="FLAC", subtype="PCM_16")
+    # 0: a few per cent larger than the default level, decoded a sixth faster
+    soundfile.write(stream, wave, rate, format="FLAC", subtype="PCM_16", compression_level=0)
     return stream.getvalue()
 
 
-def _unflac(content: memoryview, start: int = 0, stop: int | None = None) -> np.ndarray:
+def _unflac(content: memoryview, wave: np.ndarray, start: int = 0) -> None:
+    """Fill a waveform int16 [t] with a FLAC file's samples from `start` on; a ValueError if it has fewer."""
     import soundfile
 
-    return soundfile.read(io.BytesIO(content), start=start, stop=stop, dtype="int16")[0]
+    found, _ = soundfile.read(io.BytesIO(content), start=start, out=wave)
+    if len(found) < len(wave):
+        raise ValueError(f"a FLAC file with {len(found)} samples from {start} on, not {len(wave)}")

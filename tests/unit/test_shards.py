@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.shards import Shard, Writer
@@ -47,6 +49,39 @@ def test_the_archive_is_a_plain_tar(tmp_path: Path) -> None:
         names = tar.getnames()
     assert names[0] == "index.json"
     assert names[1:8] == [*(f"clip-0.{number:03d}.jpg" for number in range(6)), "clip-0.flac"]
+
+
+def test_an_archives_frames_are_those_that_other_programs_see(tmp_path: Path) -> None:
+    made(tmp_path / "s.tar", 2)
+    found = Shard(tmp_path / "s.tar").frames().numpy().reshape(2, 6, 24, 20, 3)
+    with tarfile.open(tmp_path / "s.tar", "r:") as tar:
+        for clip in range(2):
+            for number in range(6):
+                member = tar.extractfile(f"clip-{clip}.{number:03d}.jpg")
+                assert member is not None
+                assert (np.asarray(Image.open(member)) == found[clip, number]).all()
+
+
+@pytest.mark.parametrize("part", ["000.jpg", "flac"])
+def test_damage_in_an_archive_is_an_error(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "s.tar"
+    made(path, 2)
+    with tarfile.open(path, "r:") as tar:
+        member = tar.getmember(f"clip-0.{part}")
+    with path.open("r+b") as stream:
+        stream.seek(member.offset_data + member.size // 2)
+        stream.write(bytes(member.size // 2))
+    shard = Shard(path)
+    read = shard.audio if part == "flac" else shard.frames
+    read([1])
+    with pytest.raises((ValueError, soundfile.SoundFileError)):
+        read([0])
+
+
+def test_no_sound_is_made_up(tmp_path: Path) -> None:
+    made(tmp_path / "s.tar", 1)
+    with pytest.raises(ValueError, match="a FLAC file with 700 samples from 100 on, not 701"):
+        Shard(tmp_path / "s.tar").wave(0, 100, 801)
 
 
 @pytest.mark.parametrize("name", ["s.safetensors", "s.tar"])
