@@ -21,10 +21,11 @@ from torch import Tensor
 from torch import distributed as dist
 
 from pipeline.geometry.precision import blocks
-from pipeline.geometry.scores import Prepared, Score
+from pipeline.geometry.scores import Parts, Prepared, Score
 from pipeline.geometry.ties import TOLERANCE, average_precision, places
 
 BLOCK = 512
+KEPT = 2**27  # bytes of prepared items that are kept between the passes: a benchmark's gallery fits
 
 
 class Ranks(NamedTuple):
@@ -85,14 +86,19 @@ def _ranks(
     if both and len(alone := torch.bincount(target, minlength=gallery).eq(0).nonzero()):
         raise ValueError(f"item {int(alone[0])} answers no query")
     lengths = torch.linalg.vector_norm(queries, dim=-1), torch.linalg.vector_norm(items, dim=-1)
-    pairs = _pair_scores(queries, items, score, owner, target, block)
+    prepared = _Items(score, items, block) if isinstance(score, Prepared) else None
+    pairs = (
+        prepared.pairs(queries, owner, target)
+        if prepared
+        else _pair_scores(queries, items, score, owner, target, block)
+    )
     if not all(bool(torch.isfinite(values).all()) for values in (*lengths, pairs)):
         raise ValueError("a score is not a number: check the embeddings for non-finite values")
     rows, columns = _Side(owner, pairs, number), _Side(target, pairs, gallery) if both else None
-    _count(queries, items, score, rows, columns, block, group)
+    _count(queries, items, score, rows, columns, block, group, prepared)
 
     def count_texts(chosen: Tensor, alone: _Side) -> None:
-        _count(queries[..., owner[chosen], :], items, score, alone, None, block, group)
+        _count(queries[..., owner[chosen], :], items, score, alone, None, block, group, prepared)
 
     def count_items(chosen: Tensor, alone: _Side) -> None:
         _count(queries, items[..., target[chosen], :], score, None, alone, block, group)
@@ -109,6 +115,7 @@ def _count(
     columns: "_Side | None",
     block: int,
     group: "dist.ProcessGroup | None",
+    prepared: "_Items | None" = None,
 ) -> None:
     """Count the items above and around each threshold of the queries (`rows`), of the items (`columns`), or of both."""
     number, gallery = queries.shape[-2], items.shape[-2]
@@ -120,27 +127,54 @@ def _count(
         slack = score.slack(longest, queries.shape[-1], largest, len(items))
         for side, _ in sides:
             side.loosen(score.scale, slack)
+        prepared = prepared or _Items(score, items, block)
     first, step = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
     for column in blocks(gallery, block)[first::step]:
-        part = items[..., column, :].double()
-        if not isinstance(score, Prepared) or not screened:
+        if prepared is None or not isinstance(score, Prepared) or not screened:
+            part = items[..., column, :].double()
             for row in blocks(number, block):
                 scores = score(queries[..., row, :].double(), part)
                 for side, dim in sides:
                     side.count(scores, row if dim else column, dim)
             continue
-        prepared = score.prepare(part)
-        quick = tuple(tensor.float() for tensor in prepared)
+        parts = prepared(column)
+        quick = tuple(tensor.float() for tensor in parts)
         for row in blocks(number, block):
             texts = queries[row]
             scores = score.quick(texts.float(), quick)
-            exact = _Exact(score, texts, prepared)
+            exact = _Exact(score, texts, parts)
             for side, dim in sides:
                 side.screen(scores, row if dim else column, dim, exact)
     if group is not None:
         for side, _ in sides:
             dist.all_reduce(side.better, group=group)
             dist.all_reduce(side.reached, group=group)
+
+
+class _Items:
+    """Items prepared for a score in float64, a block at a time: once where all of them are small, else each time."""
+
+    def __init__(self, score: Prepared, items: Tensor, block: int):
+        self.score, self.items, self.block = score, items, block
+        self.keeps = items.numel() * 8 <= KEPT
+        self.kept: dict[int, Parts] = {}
+
+    def __call__(self, part: slice) -> Parts:
+        found = self.kept.get(part.start)
+        if found is None:
+            found = self.score.prepare(self.items[..., part, :].double())
+            if self.keeps:
+                self.kept[part.start] = found
+        return found
+
+    def pairs(self, queries: Tensor, owner: Tensor, target: Tensor) -> Tensor:
+        """Score of each correct pair [P]."""
+        found = torch.empty(len(owner), dtype=torch.float64, device=queries.device)
+        for part in blocks(self.items.shape[-2], self.block):
+            for some in ((target >= part.start) & (target < part.stop)).nonzero()[:, 0].split(self.block):
+                texts = queries[owner[some]].double()
+                found[some] = self.score.pairs(texts, self(part), target[some] - part.start)
+        return found
 
 
 class _Exact:
@@ -237,11 +271,6 @@ def _pair_scores(queries: Tensor, items: Tensor, score: Score, owner: Tensor, ta
     """Score of each correct pair in float64; blocks are those that hold them."""
     found = []
     for part in blocks(len(owner), block):
-        if isinstance(score, Prepared):
-            what, column = target[part].unique(return_inverse=True)
-            prepared = score.prepare(items[..., what, :].double())
-            found.append(score.pairs(queries[owner[part]].double(), prepared, column))
-            continue
         who, row = owner[part].unique(return_inverse=True)
         what, column = target[part].unique(return_inverse=True)
         found.append(score(queries[..., who, :].double(), items[..., what, :].double())[row, column])
