@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import sqrt
 from statistics import NormalDist
 
@@ -71,7 +72,7 @@ class Estimate:
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    """Average over test sets of the same models: seeds are shared, clusters independent."""
+    """Average over test sets of the same models: seeds are shared, clusters (of other names) drawn independently."""
     return Estimate(
         np.mean([one.value for one in estimates], axis=0),
         np.mean([one.resamples for one in estimates], axis=0),
@@ -82,12 +83,13 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
 class Bootstrap:
     """Draws of seeds and clusters, made once and shared by all that is compared: that is what pairs them.
 
-    `seeds` is the number of seeds, `draws` the number of resamples. Two Bootstraps of the same (seeds, draws, seed)
-    draw the same seeds whatever their clusters, so `mean` may average over corpora.
+    `groups` names the cluster of each query. `seeds` is the number of seeds, `draws` the number of resamples. Two
+    Bootstraps of the same (seeds, draws, seed) draw the same seeds whatever their clusters, and clusters by themselves
+    unless they have the same names, so `mean` may average over corpora.
     """
 
     def __init__(self, groups: ArrayLike, seeds: int, draws: int, seed: int = 0):
-        _, self.cluster = np.unique(np.asarray(groups), return_inverse=True)
+        names, self.cluster = np.unique(np.asarray(groups), return_inverse=True)
         if not self.cluster.size:
             raise ValueError("no queries to resample")
         self.clusters = int(self.cluster.max()) + 1
@@ -97,7 +99,8 @@ class Bootstrap:
         self.seed_weights = _counts(seed_random, draws, seeds) / seeds - 1 / seeds
         freedom = max(seeds - 1, 1)
         self.stretch = np.sqrt(freedom / seed_random.chisquare(freedom, draws))
-        self.cluster_weights = _counts(np.random.default_rng([seed, 2, self.clusters]), draws, self.clusters)
+        own = int.from_bytes(blake2b("\0".join(map(str, names)).encode(), digest_size=8).digest())
+        self.cluster_weights = _counts(np.random.default_rng([seed, 2, own]), draws, self.clusters)
         self.resampled_sizes = self.cluster_weights @ self.sizes
 
     def __call__(self, values: ArrayLike) -> Estimate:
@@ -162,11 +165,16 @@ def holm(p_values: ArrayLike) -> Array:
 
 
 def verdict(difference: Estimate, band: float, adjusted_p: float) -> str:
-    """`better`, `worse`, `equivalent` (90 % interval within ± band, in the unit of the estimate) or `unclear`."""
+    """`better`, `worse`, `equivalent` (90 % interval within ± band, in the unit of the estimate) or `unclear`.
+
+    Better and worse need both the adjusted p below 5 % and a 95 % interval without zero: where resamples are skewed
+    the two can disagree, and a table must not contradict its own interval.
+    """
     low, high = difference.interval(0.90)
     if -band < low and high < band:
         return "equivalent"
-    if adjusted_p < 0.05:
+    low, high = difference.interval()
+    if adjusted_p < 0.05 and not low <= 0 <= high:
         return "better" if difference.value > 0 else "worse"
     return "unclear"
 

@@ -58,7 +58,7 @@ class RetrievalTable:
         self.measures = [record for run in entry.runs for record in self._measures(run)]
         self.contrasts = contrasts.records(name, self.measured, found, self.labels)
         self.again = contrasts.records(name, self.measured, again, self.labels, "contrasts_reranked")
-        self.foot = [*self.notes, *foot.foot(settings, self.measured, found)]
+        self.foot = [*self.notes, *foot.foot(settings, self.measured, found), *quoted.why(self.quoted)]
 
     @property
     def records(self) -> list[Record]:

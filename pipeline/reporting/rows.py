@@ -38,7 +38,7 @@ class Rows:
         one = self.measured.ranking(run, corpus, key)[0] if key else None
         theirs: Mapping[str, float | None] = {}
         if self.settings.scale == "paper" and (key or set(self.measured.corpora) == quoted.AVERAGED):
-            theirs = quoted.beside(self.quoted, self.settings.run(run).method, section, column)
+            theirs = quoted.beside(self.quoted, self.settings.run(run).method, section, column, score)
         return Record.of(
             self.name, section, self.labels[run], column, estimate, n_evaluated=len(one.query) if one else None,
             n_protocol=self._protocol(corpus, key) if key else None, seeds=self.measured.seeds[run], score=score,

@@ -96,7 +96,8 @@ def foot(study: Study) -> list[str]:
         f"Hubs: k-occurrence at k {settings.study.neighbours}; first hits that tie count in the order of the gallery.",
         "Volume and residual ignore signs, cosine does not. In item→text search the clip's own volume is a constant of "
         "the query, so that volume and residual order alike.",
-        "Numerical rank: a vector with |cos| > 1 − 1e-6 to those before it gives one direction fewer.",
+        "Numerical rank: a vector with |cos| > 1 − 1e-6 to the span of those before it adds nothing to the residual; "
+        "the volume is 0 beyond 1 − 1e-14 alone.",
         "All methods as published; nothing here chose anything.",
     ]
 

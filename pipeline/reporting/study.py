@@ -164,7 +164,7 @@ class Study:
         seeds: int | None = None,
     ) -> Record:
         return Record.of(
-            NAME, section, self.labels[run], column, one, n_evaluated=n, n_protocol=n,
+            NAME, section, self.labels[run], column, one, n_evaluated=n,
             seeds=seeds or self.measured.seeds[run], score=score, run=run, chance=chance,
         )  # fmt: skip
 

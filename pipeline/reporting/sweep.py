@@ -202,7 +202,7 @@ class Sweep:
         chance: float | None = None,
     ) -> Record:
         return Record.of(
-            self.name, section, self.labels[run], column, estimate, n_evaluated=n, n_protocol=n,
+            self.name, section, self.labels[run], column, estimate, n_evaluated=n,
             seeds=self.measured.seeds[run], score=score, run=run, chance=chance,
         )  # fmt: skip
 

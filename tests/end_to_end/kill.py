@@ -22,6 +22,8 @@ from tests.project import copy_project, environment, snakemake
 
 COMMAND = ["snakemake", "--profile", "workflow/profiles/local", "--cores", "2", "table1"]
 LOGS, BENCHMARKS = Path("logs"), Path("benchmarks")
+#: Part of the time that a job took in the whole run in which kills fall: one that goes on from its state takes less.
+LIVES = 0.6
 
 
 def folder_of(whole: Path) -> str:
@@ -56,7 +58,7 @@ def killed_run(project: Path, whole: Path, kills: int, seed: int = 0) -> list[st
     """Run with `kills` kills of the whole process group, short of the last run to the end; returns a line a kill.
 
     A kill waits for a job of a stage that still has to be met (its log appears when it starts) and falls after a random
-    part of the time that the job took in the whole run.
+    part of the first 60 % of the time that the job took in the whole run.
     """
     draw, seconds, lines = random.Random(seed), jobs(whole), []
     logs, benchmarks = (project / top / folder_of(whole) for top in (LOGS, BENCHMARKS))
@@ -95,7 +97,7 @@ def _met(
 ) -> tuple[Path, float]:
     """Wait for the moment of the kill: in the job, or in one that starts meanwhile and would be over by then."""
     begun = {job: time.monotonic()}
-    moments = {job: draw.random() * seconds[job]}
+    moments = {job: LIVES * draw.random() * seconds[job]}
     while True:
         ends = {one: begun[one] + after for one, after in moments.items()}
         first = min(ends, key=ends.__getitem__)
@@ -103,7 +105,7 @@ def _met(
             return first, moments[first]
         for other in wanted:
             if other not in begun and (logs / f"{other}.log").exists():
-                begun[other], moments[other] = time.monotonic(), draw.random() * seconds[other]
+                begun[other], moments[other] = time.monotonic(), LIVES * draw.random() * seconds[other]
         time.sleep(0.02)
 
 

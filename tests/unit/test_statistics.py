@@ -106,6 +106,7 @@ def test_verdicts():
     assert statistics.verdict(small, 2, 0.001) == "equivalent"
     assert statistics.verdict(large, 2, 0.001) == "better"
     assert statistics.verdict(vague, 2, 0.9) == "unclear"
+    assert statistics.verdict(vague, 2, 0.04) == "unclear"  # its 95 % interval holds zero: a skewed p does not count
 
 
 def test_average_over_corpora_shares_seeds():
@@ -113,6 +114,18 @@ def test_average_over_corpora_shares_seeds():
     one = Bootstrap(np.arange(40), 3, draws=100)(values.repeat(40, 1))
     two = Bootstrap(np.arange(70), 3, draws=100)(values.repeat(70, 1))
     assert statistics.mean([one, two]).resamples == pytest.approx(one.resamples)
+
+
+def test_the_average_of_two_test_sets_covers_as_it_says():
+    """As many clusters in both: their draws must not be the same ones."""
+    random, spread = np.random.default_rng(14), (0.03, 0.3, 0.3, 0.1)
+    first, second = (simulate(random, 1500, 10, 60, 2, spread, level) for level in (0.5, 0.1))
+    names = [[f"{name}-{number}" for number in range(60) for _ in range(2)] for name in ("a", "b")]
+    bootstraps = [Bootstrap(groups, 10, draws=800, seed=3) for groups in names]
+    drawn = [b.cluster_weights.ravel() for b in bootstraps]
+    assert abs(np.corrcoef(*drawn)[0, 1]) < 0.02
+    low, high = statistics.mean([b(v) for b, v in zip(bootstraps, (first, second), strict=True)]).interval()
+    assert 0.93 <= float(((low <= 0.3) & (high >= 0.3)).mean()) <= 0.97
 
 
 def test_one_cluster_has_no_interval_and_shapes_are_checked():
