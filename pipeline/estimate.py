@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError, instead
+from pipeline import checkpoints
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,13 +69,11 @@ def estimate(settings: Settings, target: str) -> None:
             f"  {PEAK / 1e12:.1f} TFLOP/s bf16 at {UTILISATION:.0%} utilisation; operations are counted, not measured"
         )
         print(memory(settings))
-    _missing(settings)
+    _missing(settings, target)
 
 
 def rows(settings: Settings, target: str) -> list[Row]:
     """The stages of `target` in the order of the data."""
-    if target not in settings.tables:
-        raise UserError(f"--target {target}: no such table in params/runs.yaml; {instead(target, settings.tables)}")
     if settings.scale != "paper":
         return _small(settings, target)
     from pipeline import costs
@@ -91,6 +89,7 @@ def rows(settings: Settings, target: str) -> list[Row]:
     models = sum(settings.seeds(run) for run in settings.tables[target].runs if not settings.released(run))
     evaluated = sum(corpus.val + corpus.test for corpus in settings.corpora.values())
     return [
+        _weights(settings, target),
         *_corpora(settings),
         *_features(settings, target, counted),
         Row("vast", "the released checkpoint, read by name", disk=4 * counted.parameters / 1e9),
@@ -108,6 +107,11 @@ def rows(settings: Settings, target: str) -> list[Row]:
             f"{sum(seeds.values())} trainings of {how.steps} steps, batch {how.batch}, {settings.training.trains}",
             disk=sum(seeds.values()) * 4 * counted.parameters / 1e9,
             accelerator=_hours(trainings * step),
+        ),
+        Row(
+            "training",
+            f"resume state while one runs: {checkpoints.KEPT} checkpoints and the next",
+            disk=(checkpoints.KEPT + 1) * costs.SAVED_BYTES * counted.trained_parameters / 1e9,
         ),
         Row(
             "embeddings",
@@ -149,12 +153,18 @@ def _matching(settings: Settings, target: str, counted: Costs) -> list[Row]:
     return [Row("matching", what, accelerator=_hours(models * operations))] if runs else []
 
 
+def _weights(settings: Settings, target: str) -> Row:
+    from pipeline.models.sources import needed
+
+    files = needed(settings, target)
+    size = sum(source.gigabytes for _, source in files.values())
+    return Row("weights", ", ".join(files), download=size, disk=size)
+
+
 def _corpora(settings: Settings) -> list[Row]:
     from pipeline.corpora import sources
-    from pipeline.models.sources import WEIGHTS
 
-    weights = sum(source.gigabytes for source in WEIGHTS.values())
-    listed = [Row("weights", ", ".join(WEIGHTS), download=weights, disk=weights)]
+    listed = []
     for name, corpus in settings.corpora.items():
         clips = corpus.train + corpus.val + corpus.test
         slots = corpus.train * settings.media.train_slots + corpus.val + corpus.test
@@ -182,29 +192,64 @@ def _corpora(settings: Settings) -> list[Row]:
     return listed
 
 
-def gigabytes(settings: Settings) -> float:
-    """Disk that Table 1 needs."""
-    return sum(row.disk for row in rows(settings, "table1"))
+def gigabytes(settings: Settings, target: str) -> float:
+    """Disk that a target needs."""
+    return sum(row.disk for row in rows(settings, target))
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Bytes that one of the processes of a training needs on its accelerator; `clips` pass it at once."""
+
+    weights: float
+    conditions: float
+    clip: float
+    clips: int
+
+    @property
+    def needed(self) -> float:
+        """All of it."""
+        return self.weights + self.conditions + self.clips * self.clip + OVERHEAD
+
+    def fits(self, memory: float) -> int:
+        """Clips that can pass an accelerator of `memory` bytes at once."""
+        return max(0, int((memory - OVERHEAD - self.weights - self.conditions) // self.clip))
+
+
+def rank(settings: Settings) -> Rank:
+    """What a process of a training at paper scale needs."""
+    frames, counted = _training(settings)
+    how = settings.training.optimisation
+    local = how.batch // max(settings.training.devices, 1)
+    return Rank(
+        weights=counted.weights(),
+        conditions=local * counted.condition if settings.vast.matching_weight else 0.0,
+        clip=counted.activations(1, frames, settings.audio.slices),
+        clips=min(how.micro_batch or local, local),
+    )
 
 
 def memory(settings: Settings) -> str:
     """The memory of a rank, with the largest micro-batch that fits the paper's accelerator."""
-    from pipeline import costs
-
-    frames, slices = settings.training.frames or settings.media.chunks, settings.audio.slices
-    counted = costs.released(frames, slices, settings.audio.bins, settings.vast.text.length)
-    clips = settings.training.optimisation.micro_batch or settings.training.optimisation.batch
-    one = counted.activations(1, frames, slices)
-    needed = counted.weights() + clips * one + OVERHEAD
-    fits = int((MEMORY - OVERHEAD - counted.weights()) // one)
+    counted, one = _training(settings)[1], rank(settings)
     return "\n".join(
         (
-            f"memory a rank: {needed / 1e9:.1f} GB with {clips} clips a micro-batch; {MEMORY / 1e9:.0f} GB hold {fits}",
-            f"  {counted.weights() / 1e9:.1f} weights, gradients and moments "
+            f"memory a rank: {one.needed / 1e9:.1f} GB with {one.clips} clips a micro-batch; "
+            f"{MEMORY / 1e9:.0f} GB hold {one.fits(MEMORY)}",
+            f"  {one.weights / 1e9:.1f} weights, their bf16 copies, gradients and moments "
             f"({counted.trained_parameters / 1e6:.1f} M of {counted.parameters / 1e6:.1f} M parameters trained)",
-            f"  {clips} × {one / 1e9:.1f} activations of a clip, {OVERHEAD / 1e9:.0f} overhead",
+            f"  {one.clips} × {one.clip / 1e9:.1f} activations of a clip, {one.conditions / 1e9:.1f} condition tokens, "
+            f"{OVERHEAD / 1e9:.0f} overhead",
         )
     )
+
+
+def _training(settings: Settings) -> tuple[int, Costs]:
+    """Frames of a training clip and the costs of the model on it."""
+    from pipeline import costs
+
+    frames = settings.training.frames or settings.media.chunks
+    return frames, costs.released(frames, settings.audio.slices, settings.audio.bins, settings.vast.text.length)
 
 
 def _small(settings: Settings, target: str) -> list[Row]:
@@ -232,10 +277,10 @@ def _hours(operations: float) -> float:
     return operations / (PEAK * UTILISATION) / 3600
 
 
-def _missing(settings: Settings) -> None:
+def _missing(settings: Settings, target: str) -> None:
     from pipeline import doctor
 
-    absent = [check for check in doctor.checks(settings) if check.state == "missing"]
+    absent = [check for check in doctor.checks(settings, target) if check.state == "missing"]
     print(f"\nmissing on this machine: {len(absent) or 'nothing'}")
     for check in absent:
         print(doctor.told(check))

@@ -91,7 +91,10 @@ def read(path: Path) -> DataFrame:
 
     if not path.is_file():
         raise UserError(f"{path}: missing; make it with `snakemake --cores all {path}`")
-    table = pandas.read_parquet(path)
+    try:
+        table = pandas.read_parquet(path)
+    except (OSError, ValueError, NotImplementedError) as error:  # no parquet, a damaged one, one of a later format
+        raise UserError(f"{path}: cannot be read as a manifest, parquet ({str(error).splitlines()[0]})") from None
     validate(table, path)
     for name, (kind, _) in COLUMNS.items():
         if kind is list:

@@ -1,16 +1,19 @@
-"""Decoding, isolation and shards beside their peers (issue 4): the same work on both sides, on one core.
+"""Decoding, isolation and shards beside their peers (issue 4): the same work on both sides.
 
 The work: 8 resized frames and the 16 kHz mono sound of each of some generated 10 s clips (H.264, AAC). `decode/decord`,
-`decode/pyav`: our reader, which also checks digest, length and shape, beside the library alone. `two_processes/one`:
-the worker pool with two processes beside one. `isolation`: one worker process beside the same calls in this process.
-`shards/decode`: reading the decoded clips from a shard (raw and archive) beside decoding them.
+`decode/pyav`: our reader, which also checks digest, length and shape, beside the library alone. `shards/decode`:
+reading the decoded clips from a shard (raw and archive) beside decoding them. Both sides of these have one core.
+`two_processes/one`: two processes with half of the clips each, as two jobs have a shard each, beside one with all.
+`isolation`: frames alone by one worker process, beside the same calls in this process.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from pipeline.files import sha256, write_json
 from pipeline.media.frames import pick
 from pipeline.media.video import read_frames
 from pipeline.media.waves import read_waves
-from pipeline.media.workers import Workers
+from pipeline.media.workers import Failure, Workers
 from pipeline.shards import Shard, Writer
 
 FRAMES, SIZE, RATE = 8, 224, 16_000
@@ -96,9 +99,27 @@ def pyav_alone(files: list[Path]) -> list[Any]:
     return found
 
 
+@contextmanager
+def one_core() -> Iterator[None]:
+    """This thread, and the processes and threads that it starts meanwhile, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def decoded(files: list[Path], work: list[tuple[Any, ...]]) -> int:
+    """How many sounds of some clips a worker process reads after their frames."""
+    return sum(isinstance(wave, np.ndarray) for wave in ours(files, work)[1])
+
+
 def pooled(workers: Workers, work: list[tuple[Any, ...]]) -> list[Any]:
-    """Frames by a pool of worker processes that is already up."""
-    return list(workers.map(enumerate(work)))
+    """Results of tasks by a pool of worker processes that is already up; none may fail."""
+    found = [result for _, result in workers.map(enumerate(work))]
+    assert not any(isinstance(result, Failure) for result in found), found
+    return found
 
 
 def shard(folder: Path, kind: str, files: list[Path], work: list[tuple[Any, ...]]) -> Shard:
@@ -129,18 +150,20 @@ def main(path: Path, quick: bool = False) -> None:
             files = generate(folder, shape, count)
             work, params = tasks(files), {"shape": shape, "clips": count, "frames": FRAMES, "seconds": SECONDS}
             mine = partial(ours, files, work)
-            for peer, call in peers.items():
-                records.append(record(f"decode/{peer}", params, mine, partial(call, files), peer, pairs))
-            with Workers(read_frames, 1, LIMIT) as one, Workers(read_frames, 2, LIMIT) as two:
-                single, alone = partial(pooled, one, work), partial(_here, work)
-                double = partial(pooled, two, work)
+            halves = [(files[half::2], work[half::2]) for half in (0, 1)]
+            with Workers(decoded, 1, LIMIT) as one, Workers(decoded, 2, LIMIT) as two:
+                single, double = partial(pooled, one, halves), partial(pooled, two, halves)
                 records.append(record("two_processes/one", params, double, single, "one worker process", pairs))
-                records.append(record("isolation", params, single, alone, "the same calls in this process", pairs))
-            for kind in ("safetensors", "tar"):
-                stored = shard(folder, kind, files, work)
-                read = partial(from_shard, stored)
-                described = params | {"storage": kind}
-                records.append(record("shards/decode", described, read, mine, "decoding the clips", pairs))
+            with Workers(read_frames, 1, LIMIT) as worker:
+                isolated, alone = partial(pooled, worker, work), partial(_here, work)
+                records.append(record("isolation", params, isolated, alone, "the same calls in this process", pairs))
+            with one_core():
+                for peer, call in peers.items():
+                    records.append(record(f"decode/{peer}", params, mine, partial(call, files), peer, pairs))
+                for kind in ("safetensors", "tar"):
+                    read = partial(from_shard, shard(folder, kind, files, work))
+                    described = params | {"storage": kind}
+                    records.append(record("shards/decode", described, read, mine, "decoding the clips", pairs))
     write_json(path, records)
 
 

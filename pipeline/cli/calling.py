@@ -67,8 +67,9 @@ def call(
         settings = settings.only(corpus_of(scale, only))
     # Read by OpenMP when torch is first imported, hence before the stage's module.
     os.environ["OMP_NUM_THREADS"] = str(threads or settings.threads)
-    # Waiting threads that spin take the core from whatever runs beside: 6 s a step of vast where 0.8 s would do.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Waiting threads that spin for long take the core from whatever runs beside (6 s a step of vast where 0.8 s would
+    # do); those that sleep at once cost a job that is alone a tenth: some 30 µs, what waking one takes.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     known = {*settings.corpora, *settings.runs}
     subject = next((one for one in arguments if isinstance(one, str) and one in known), "")
     module, name = dispatch.resolve(settings, function, subject).rsplit(".", 1)
@@ -84,11 +85,11 @@ def corpus_of(scale: str | None, corpus: str) -> str:
     return corpus
 
 
-def table_of(scale: str | None, table: str) -> str:
-    """`table` if params/runs.yaml has it; a UserError names the nearest."""
+def table_of(scale: str | None, table: str, option: str = "--table") -> str:
+    """`table`, the value of `option`, if params/runs.yaml has it; a UserError names the nearest."""
     known = settings_of(scale).tables
     if table not in known:
-        raise UserError(f"--table {table}: no such table in params/runs.yaml; {instead(table, known)}")
+        raise UserError(f"{option} {table}: no such table in params/runs.yaml; {instead(table, known)}")
     return table
 
 

@@ -22,9 +22,9 @@ from pipeline.cli.calling import (
     corpus_of,
     numbers,
     probe,
+    settings_of,
 )
 from pipeline.errors import UserError
-from pipeline.settings import load
 
 
 @app.command()
@@ -79,7 +79,7 @@ def tower(modality: Modality, scale: Scale = None, threads: Threads = None) -> N
     function = {"vision": "pipeline.features.convert.convert", "audio": "pipeline.features.tower.train"}
     if modality not in function:
         raise UserError(f"--modality {modality}: expected vision or audio")
-    if load(scale).vast.released:
+    if settings_of(scale).vast.released:
         raise UserError("the towers come out of the file that vast.released names: run: python -m pipeline vast")
     call(function[modality], scale, *(["vision"] if modality == "vision" else []), threads=threads)
 

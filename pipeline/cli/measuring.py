@@ -177,15 +177,16 @@ def leakage(scale: Scale = None) -> None:
     call("pipeline.corpora.leakage.check", scale)
 
 
+Target = Annotated[str, typer.Option(help="a table of params/runs.yaml")]
+
+
 @app.command()
-def estimate(
-    target: Annotated[str, typer.Option(help="a table of params/runs.yaml")] = "table1", scale: Scale = None
-) -> None:
+def estimate(target: Target = "table1", scale: Scale = None) -> None:
     """What a target costs before it runs: downloads, disk, hours, memory a rank, and what is missing here."""
-    call("pipeline.estimate.estimate", scale, target)
+    call("pipeline.estimate.estimate", scale, table_of(scale, target, "--target"))
 
 
 @app.command()
-def doctor(scale: Scale = None) -> None:
-    """Check this machine for a scale: what is missing, and where to get it."""
-    call("pipeline.doctor.doctor", scale)
+def doctor(target: Target = "table1", scale: Scale = None) -> None:
+    """Check this machine for a target: what is missing, and where to get it."""
+    call("pipeline.doctor.doctor", scale, table_of(scale, target, "--target"))

@@ -225,10 +225,7 @@ def _public(settings: Settings, corpus: str) -> list[Planned]:
 def _own(settings: Settings, corpus: str) -> list[Planned]:
     """The clips of a user's csv with their splits: the csv's, or drawn to the scale's sizes."""
     entry = settings.corpora[corpus]
-    for key in ("csv", "folder"):
-        if key not in entry.options:
-            raise UserError(f"params/corpora.yaml: {corpus}.options.{key}: missing key")
-    clips = own.read(Path(str(entry.options["csv"])), Path(str(entry.options["folder"])))
+    clips = own.listed(corpus, entry.options)
     splits = {clip.item.clip_id: clip.item.split for clip in clips}
     if not all(splits.values()):
         if any(splits.values()):

@@ -9,6 +9,7 @@ Several lines with one file are several captions of it.
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,14 @@ class Clip:
     file: Path
     language: str = ""
     sha256: str = ""
+
+
+def listed(corpus: str, options: Mapping[str, object]) -> list[Clip]:
+    """Clips of the csv and the folder that a corpus's options name; a UserError says which key is missing."""
+    for key in ("csv", "folder"):
+        if key not in options:
+            raise UserError(f"params/corpora.yaml: {corpus}.options.{key}: missing key")
+    return read(Path(str(options["csv"])), Path(str(options["folder"])))
 
 
 def read(table: Path, folder: Path) -> list[Clip]:

@@ -1,28 +1,31 @@
 """Rank of the truth of each query, streaming both sides in blocks; both directions share one pass over the scores.
 
 Ties (`ties`): items whose score lies within 1e-7 of the truth's best score are tied with it. The truth takes a random
-place among the tied, seeded, a function of seed and query number alone.
+place among the tied, seeded: its draw is a function of seed and query number alone.
 
 Average precision needs the place of every right answer: those of queries with several are counted in a second pass as
 queries of their own; where each query has one, the counts of its rank are all that is needed.
 
 Ranks are those of float64, so that block sizes (which change the order of summation by 1e-16) cannot move one. Our own
-scores are screened in float32 first: only pairs within its worst rounding of a truth's score are computed again.
+scores are screened in float32 first: only pairs within its worst rounding of a truth's score are computed again. Where
+lengths leave the range of float32, all pairs are computed in float64. A score that is not a number is an error.
 
 Several processes: with a process group each takes every n-th block of items and the counts are added up, so that
 every process returns the ranks that one alone would have found.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from pipeline.geometry.correspondence import Correspondence, correct_pairs
 from pipeline.geometry.precision import blocks
-from pipeline.geometry.scores import Parts, Prepared, Score
-from pipeline.geometry.ties import TOLERANCE, average_precision, places
+from pipeline.geometry.refusals import check_pair_scores, check_scores, check_shapes, finite_lengths
+from pipeline.geometry.scores import Parts, Precision, Prepared, Score
+from pipeline.geometry.ties import average_precision, places
 
 BLOCK = 512
 KEPT = 2**27  # bytes of prepared items that are kept between the passes: a benchmark's gallery fits
@@ -36,7 +39,13 @@ class Ranks(NamedTuple):
     precision: Tensor
 
 
-Correspondence = Tensor | Sequence[Sequence[int]]
+class _How(NamedTuple):
+    """The score and its precision, rows and columns of a block, processes."""
+
+    score: Score
+    precision: Precision
+    block: int
+    group: "dist.ProcessGroup | None"
 
 
 def ranks(
@@ -51,8 +60,9 @@ def ranks(
     """Best rank of each query's correct items, and their average precision.
 
     `queries [N, D]` or `[K, N, D]`, `items [N', D]` or `[K, N', D]`, as `score` wants them. `correspondence`: the
-    correct item of each query `[N]`, or a list of them a query (several captions an item). Memory: block x block
-    scores. ValueError for a query without a correct item, an index outside the gallery, a score that is not a number.
+    correct item of each query `[N]`, or a list of them a query (several captions an item; named twice it counts once).
+    Memory: block x block scores. ValueError for shapes that do not fit, no queries, no items, a query without a correct
+    item, an index outside the gallery; and, naming query and item, for a score that is not a number or infinite.
     """
     return _ranks(queries, items, score, correspondence, block, seed, group, False)[0]
 
@@ -81,27 +91,30 @@ def _ranks(
     group: "dist.ProcessGroup | None",
     both: bool,
 ) -> list[Ranks]:
+    check_shapes(queries, items, score)
     number, gallery = queries.shape[-2], items.shape[-2]
-    owner, target = (side.to(queries.device) for side in _pairs(correspondence, number, gallery))
+    owner, target = (side.to(queries.device) for side in correct_pairs(correspondence, number, gallery))
     if both and len(alone := torch.bincount(target, minlength=gallery).eq(0).nonzero()):
         raise ValueError(f"item {int(alone[0])} answers no query")
-    lengths = torch.linalg.vector_norm(queries, dim=-1), torch.linalg.vector_norm(items, dim=-1)
+    lengths = finite_lengths("query", queries), finite_lengths("item", items)
+    precision = score.precision(*lengths, queries.shape[-1]) if isinstance(score, Prepared) else Precision()
+    how = _How(score, precision, block, group)
     prepared = _Items(score, items, block) if isinstance(score, Prepared) else None
     pairs = (
         prepared.pairs(queries, owner, target)
         if prepared
         else _pair_scores(queries, items, score, owner, target, block)
     )
-    if not all(bool(torch.isfinite(values).all()) for values in (*lengths, pairs)):
-        raise ValueError("a score is not a number: check the embeddings for non-finite values")
-    rows, columns = _Side(owner, pairs, number), _Side(target, pairs, gallery) if both else None
-    _count(queries, items, score, rows, columns, block, group, prepared)
+    check_pair_scores(pairs, owner, target)
+    rows = _Side(owner, pairs, number, precision.tolerance)
+    columns = _Side(target, pairs, gallery, precision.tolerance) if both else None
+    _count(queries, items, how, rows, columns, prepared)
 
     def count_texts(chosen: Tensor, alone: _Side) -> None:
-        _count(queries[..., owner[chosen], :], items, score, alone, None, block, group, prepared)
+        _count(queries[..., owner[chosen], :], items, how, alone, None, prepared)
 
     def count_items(chosen: Tensor, alone: _Side) -> None:
-        _count(queries, items[..., target[chosen], :], score, None, alone, block, group)
+        _count(queries, items[..., target[chosen], :], how, None, alone)
 
     found = [rows.ranks(seed, count_texts)]
     return found if columns is None else [*found, columns.ranks(seed, count_items)]
@@ -110,45 +123,49 @@ def _ranks(
 def _count(
     queries: Tensor,
     items: Tensor,
-    score: Score,
+    how: _How,
     rows: "_Side | None",
     columns: "_Side | None",
-    block: int,
-    group: "dist.ProcessGroup | None",
     prepared: "_Items | None" = None,
 ) -> None:
     """Count the items above and around each threshold of the queries (`rows`), of the items (`columns`), or of both."""
-    number, gallery = queries.shape[-2], items.shape[-2]
+    score, (_, slack), block, group = how
     sides = [(side, dim) for side, dim in ((rows, 1), (columns, 0)) if side is not None]
-    screened = isinstance(score, Prepared) and torch.get_float32_matmul_precision() == "highest"
-    if isinstance(score, Prepared) and screened:
-        longest = float(torch.linalg.vector_norm(queries, dim=-1).max())
-        largest = float(torch.linalg.vector_norm(items, dim=-1).amax(-1).clamp_min(1).prod())
-        slack = score.slack(longest, queries.shape[-1], largest, len(items))
+    first, step = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
+    mine = blocks(items.shape[-2], block)[first::step]
+    if isinstance(score, Prepared) and slack is not None:
         for side, _ in sides:
             side.loosen(score.scale, slack)
-        prepared = prepared or _Items(score, items, block)
-    first, step = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
-    for column in blocks(gallery, block)[first::step]:
-        if prepared is None or not isinstance(score, Prepared) or not screened:
+        # What the caller's autocast would make of the products is not within the slack.
+        with torch.autocast(queries.device.type, enabled=False):
+            _screen(queries, prepared or _Items(score, items, block), score, sides, mine)
+    else:
+        for column in mine:
             part = items[..., column, :].double()
-            for row in blocks(number, block):
+            for row in blocks(queries.shape[-2], block):
                 scores = score(queries[..., row, :].double(), part)
+                check_scores(scores, row.start, column.start)
                 for side, dim in sides:
                     side.count(scores, row if dim else column, dim)
-            continue
-        parts = prepared(column)
-        quick = tuple(tensor.float() for tensor in parts)
-        for row in blocks(number, block):
-            texts = queries[row]
-            scores = score.quick(texts.float(), quick)
-            exact = _Exact(score, texts, parts)
-            for side, dim in sides:
-                side.screen(scores, row if dim else column, dim, exact)
     if group is not None:
         for side, _ in sides:
             dist.all_reduce(side.better, group=group)
             dist.all_reduce(side.reached, group=group)
+
+
+def _screen(
+    queries: Tensor, items: "_Items", score: Prepared, sides: list[tuple["_Side", int]], mine: list[slice]
+) -> None:
+    """Count in float32, and in float64 what float32 does not decide."""
+    for column in mine:
+        parts = items(column)
+        quick = tuple(tensor.float() for tensor in parts)
+        for row in blocks(len(queries), items.block):
+            texts = queries[row]
+            scores = score.quick(texts.float(), quick)
+            exact = _Exact(score, texts, parts, row.start, column.start)
+            for side, dim in sides:
+                side.screen(scores, row if dim else column, dim, exact)
 
 
 class _Items:
@@ -178,25 +195,32 @@ class _Items:
 
 
 class _Exact:
-    """Float64 scores of some pairs of a block: pair by pair, or the whole block when they are many."""
+    """Float64 scores of some pairs of a block: pair by pair, or the whole block when they are many.
 
-    def __init__(self, score: Prepared, texts: Tensor, prepared: tuple[Tensor, ...]):
+    `query`, `item`: where the block begins. ValueError for a score that is not a number or infinite.
+    """
+
+    def __init__(self, score: Prepared, texts: Tensor, prepared: Parts, query: int, item: int):
         self.score, self.texts, self.prepared = score, texts, prepared
+        self.query, self.item = query, item
 
     def __call__(self, row: Tensor, column: Tensor) -> Tensor:
         if len(row) * 16 > self.texts.shape[0] * self.prepared[0].shape[-2]:
-            return self.score.apply(self.texts.double(), self.prepared)[row, column]
-        return self.score.pairs(self.texts[row].double(), self.prepared, column)
+            values = self.score.apply(self.texts.double(), self.prepared)[row, column]
+        else:
+            values = self.score.pairs(self.texts[row].double(), self.prepared, column)
+        check_pair_scores(values, row + self.query, column + self.item)
+        return values
 
 
 class _Side:
     """Counts for the queries of one direction: items above the truth's best score, items not below it."""
 
-    def __init__(self, owner: Tensor, pairs: Tensor, number: int):
+    def __init__(self, owner: Tensor, pairs: Tensor, number: int, tolerance: float):
         truth = torch.full((number,), -torch.inf, dtype=pairs.dtype, device=pairs.device)
         truth.scatter_reduce_(0, owner, pairs, "amax")
-        self.owner, self.pairs = owner, pairs
-        self.above, self.below = truth + TOLERANCE, truth - TOLERANCE
+        self.owner, self.pairs, self.tolerance = owner, pairs, tolerance
+        self.above, self.below = truth + tolerance, truth - tolerance
         self.better = torch.zeros(number, dtype=torch.int64, device=pairs.device)
         self.reached = torch.zeros_like(self.better)
         self.correct = torch.zeros_like(self.better).index_add_(0, owner, (pairs >= self.below[owner]).long())
@@ -212,13 +236,17 @@ class _Side:
         self.surely, self.maybe = (scale(self.above) + slack).float(), (scale(self.below) - slack).float()
 
     def screen(self, scores: Tensor, part: slice, dim: int, exact: "_Exact") -> None:
-        # The best score of each query is found at a tenth of what it costs to compare them all.
-        open_ = (scores.amax(dim) >= self.maybe[part]).nonzero()[:, 0]
+        # The best score of each query is found at a tenth of what it costs to compare them all; NaN is the best of any.
+        best = scores.amax(dim)
+        open_ = (~(best < self.maybe[part])).nonzero()[:, 0]
         if len(open_) == 0:
             return
         scores, queries = scores.index_select(1 - dim, open_), open_ + part.start
         maybe = scores >= self.maybe[queries].unsqueeze(dim)
         surely = scores > self.surely[queries].unsqueeze(dim)
+        broken = ~best[open_].isfinite().unsqueeze(dim)
+        if bool(broken.any()):  # NaN or beyond float32: all scores of such a query are computed again
+            maybe, surely = maybe | broken, surely & ~broken
         found = surely.view(torch.uint8).sum(dim, dtype=torch.int32)
         self.better[queries] += found
         self.reached[queries] += found
@@ -241,30 +269,12 @@ class _Side:
         several = torch.bincount(self.owner, minlength=len(tied))[self.owner] > 1
         if bool(several.any()):
             chosen = several.nonzero()[:, 0]
-            alone = _Side(torch.arange(len(chosen), device=chosen.device), self.pairs[chosen], len(chosen))
+            each = torch.arange(len(chosen), device=chosen.device)
+            alone = _Side(each, self.pairs[chosen], len(chosen), self.tolerance)
             count(chosen, alone)
             better[chosen], reached[chosen] = alone.better, alone.reached
-        precision = average_precision(self.owner, self.pairs, better, reached, len(tied))
+        precision = average_precision(self.owner, self.pairs, better, reached, len(tied), self.tolerance)
         return Ranks(1 + self.better + places(tied, self.correct, seed), tied, precision)
-
-
-def _pairs(correspondence: Correspondence, number: int, gallery: int) -> tuple[Tensor, Tensor]:
-    """Query and item of each correct pair."""
-    if isinstance(correspondence, Tensor):
-        owner, target = torch.arange(len(correspondence)), correspondence.cpu().long()
-    else:
-        lengths = torch.tensor([len(right) for right in correspondence], dtype=torch.int64)
-        owner = torch.arange(len(lengths)).repeat_interleave(lengths)
-        target = torch.tensor([int(one) for right in correspondence for one in right], dtype=torch.int64)
-    if len(correspondence) != number:
-        raise ValueError(f"{number} queries but a correspondence of {len(correspondence)}")
-    wrong = torch.bincount(owner, minlength=number).eq(0)
-    wrong[owner[(target < 0) | (target >= gallery)]] = True
-    if bool(wrong.any()):
-        query = int(wrong.nonzero()[0])
-        right = target[owner == query].tolist()[:5]
-        raise ValueError(f"query {query}: correct items {right} are not in a gallery of {gallery}")
-    return owner, target
 
 
 def _pair_scores(queries: Tensor, items: Tensor, score: Score, owner: Tensor, target: Tensor, block: int) -> Tensor:

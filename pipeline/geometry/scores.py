@@ -8,19 +8,34 @@ Volume and residual ignore signs. Queries that are tuples and items that are tex
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.geometry.precision import full, unit
 from pipeline.geometry.residual import residual_to_span
+from pipeline.geometry.ties import TOLERANCE
 from pipeline.geometry.volume import check_pairs, directions, root, squared_distance_from_span
 
 Score = Callable[[Tensor, Tensor], Tensor]
 VOLUME_COSINE = 1.0 - 1e-14  # |cos| above this: an item's volume is 0
-
+#: Lengths whose squares float32 holds with all of its digits, subnormal numbers flushed to zero or not.
+SHORTEST, LONGEST = 1e-12, 1e18
+RESOLUTION = 1e-11  # of the largest score: float64 has no more where directions are nearly dependent
 
 Parts = tuple[Tensor, ...]
+
+
+class Precision(NamedTuple):
+    """How near scores are ties, and how far those in float32 may stray.
+
+    The slack is None where float32 cannot be used: where lengths leave its range, so that a score were infinite or
+    zero, and where its products are not its own (TF32).
+    """
+
+    tolerance: float = TOLERANCE
+    slack: float | None = None
 
 
 @dataclass(frozen=True)
@@ -29,8 +44,8 @@ class Prepared:
 
     `apply(texts, prepare(items))` is the score of all pairs; `pairs(texts [P, D], prepared, index [P])` that of each
     text with the item at its index. `quick` orders as `apply` does on a scale that costs fewer passes, and `scale`
-    takes scores to it; `slack(longest, D, largest, K)` bounds how far `quick` in float32 may stray from float64 there;
-    `longest`: longest text, `largest`: largest volume of an item.
+    takes scores to it; `slack(longest, D, largest, K)` bounds how far `quick` in float32 may stray from float64 there,
+    and `size(longest, largest)` bounds a score; `longest`: longest text, `largest`: largest volume of an item.
     """
 
     prepare: Callable[[Tensor], Parts]
@@ -39,11 +54,22 @@ class Prepared:
     pairs: Callable[[Tensor, Parts, Tensor], Tensor]
     scale: Callable[[Tensor], Tensor]
     slack: Callable[[float, int, float, int], float]
+    size: Callable[[float, float], float]
 
     def __call__(self, texts: Tensor, items: Tensor) -> Tensor:
         """Scores `[n, n']`; ValueError if the shapes do not fit."""
         check_pairs(texts, items)
         return self.apply(texts, self.prepare(items))
+
+    def precision(self, texts: Tensor, items: Tensor, width: int) -> Precision:
+        """What scores of texts and items of these lengths, `[n]` and `[K, n']`, can tell apart."""
+        longest, largest = float(texts.max()), float(items.amax(-1).clamp_min(1).prod())
+        shortest = float(texts.masked_fill(texts == 0, 1.0).min())
+        tolerance = max(TOLERANCE, RESOLUTION * self.size(longest, largest))
+        inside = shortest >= SHORTEST and max(longest, 1.0) * largest <= LONGEST
+        if not inside or torch.get_float32_matmul_precision() != "highest":
+            return Precision(tolerance, None)
+        return Precision(tolerance, self.slack(longest, width, largest, len(items)))
 
 
 def _mean_direction(items: Tensor) -> Parts:
@@ -126,6 +152,14 @@ def _same(scores: Tensor) -> Tensor:
     return scores
 
 
+def _one(longest: float, largest: float) -> float:
+    return 1.0
+
+
+def _product(longest: float, largest: float) -> float:
+    return longest * largest
+
+
 def _cosine_slack(longest: float, width: int, largest: float, modalities: int) -> float:
     return _product_slack(width)
 
@@ -139,12 +173,14 @@ def _volume_slack(longest: float, width: int, largest: float, modalities: int) -
 
 
 #: Cosine of the text with the normalised mean of the item's unit vectors.
-cosine_score = Prepared(_mean_direction, _cosine, _cosine, _cosine_pairs, _same, _cosine_slack)
+cosine_score = Prepared(_mean_direction, _cosine, _cosine, _cosine_pairs, _same, _cosine_slack, _one)
 #: -sqrt(det G(text, item)) by the item's orthogonal directions: one product and one pass a modality. Nearly dependent
 #: items keep their small volumes (in float64 down to 1e-7), unlike in `residual`. Screened by its square.
-volume_score = Prepared(_basis_and_volume, _volume, _volume_quick, _volume_pairs, _volume_scale, _volume_slack)
+volume_score = Prepared(
+    _basis_and_volume, _volume, _volume_quick, _volume_pairs, _volume_scale, _volume_slack, _product
+)
 #: -(1 - |Q^T t|^2) of unit texts.
-residual_score = Prepared(_basis, _residual, _residual_quick, _residual_pairs, _same, _residual_slack)
+residual_score = Prepared(_basis, _residual, _residual_quick, _residual_pairs, _same, _residual_slack, _one)
 
 
 def flipped(score: Score) -> Score:

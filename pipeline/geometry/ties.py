@@ -3,6 +3,9 @@
 A rank is one seeded draw of that order, an average precision its expectation (McSherry and Najork 2008), so that a
 collapsed model scores at chance by every measure. Counting tied items as won, as lost, by storage order or half would
 flatter or punish it: half gives its mean rank at chance but no first hit at all.
+
+Volumes of vectors that are not unit can be of any size. Where they are above 1e4, the tolerance is 1e-11 of the largest
+(`scores.Prepared.precision`): with less, rounding would put the truth above itself.
 """
 
 import torch
@@ -14,16 +17,28 @@ TOLERANCE = 1e-7
 def places(tied: Tensor, correct: Tensor, seed: int) -> Tensor:
     """Wrong items before the first of `correct` right ones in a random order of all tied ones, `[N]` each.
 
-    The first of g uniform places lies at u = 1 - (1 - U)^(1/g); each wrong item falls before it with chance u.
+    At least k of t wrong items come before the first of g right ones with chance C(t + g - k, g) / C(t + g, g). The
+    place is the largest k whose chance is above the query's uniform number, a function of seed and query number alone.
     """
     generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(len(tied), generator=generator, dtype=torch.float64)
-    first = 1 - (1 - uniform) ** (1 / correct.cpu().double())
-    drawn = torch.binomial(tied.cpu().double(), first, generator=generator)
-    return drawn.to(tied)
+    uniform = torch.rand(len(tied), generator=generator, dtype=torch.float64).log()
+    wrong, right = tied.cpu().double(), correct.cpu().double()
+    low, high = torch.zeros_like(wrong), wrong
+    while bool((low < high).any()):  # bisection: the chance falls with k
+        middle = ((low + high + 1) / 2).floor()
+        above = _log_ways(wrong + right - middle, right) - _log_ways(wrong + right, right) > uniform
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle - 1)
+    return low.to(tied)
 
 
-def average_precision(owner: Tensor, scores: Tensor, better: Tensor, reached: Tensor, number: int) -> Tensor:
+def _log_ways(n: Tensor, k: Tensor) -> Tensor:
+    """log C(n, k), without the k! that a ratio of two of one k does not need."""
+    return torch.lgamma(n + 1) - torch.lgamma(n - k + 1)
+
+
+def average_precision(
+    owner: Tensor, scores: Tensor, better: Tensor, reached: Tensor, number: int, tolerance: float = TOLERANCE
+) -> Tensor:
     """Average precision `[number]` of queries from their right answers, every one of `P` pairs.
 
     `owner [P]`: query of each pair, `scores [P]`, `better [P]`: items whose score is above the pair's, `reached [P]`:
@@ -35,8 +50,8 @@ def average_precision(owner: Tensor, scores: Tensor, better: Tensor, reached: Te
     for count in counts.unique().tolist():
         mine = order[counts[owner[order]] == count].view(-1, max(count, 1))
         ranked = scores[mine].sort(1).values
-        above = count - torch.searchsorted(ranked, scores[mine] + TOLERANCE, right=True)
-        level = count - torch.searchsorted(ranked, scores[mine] - TOLERANCE) - above
+        above = count - torch.searchsorted(ranked, scores[mine] + tolerance, right=True)
+        level = count - torch.searchsorted(ranked, scores[mine] - tolerance) - above
         misses = (better[mine] - above).clamp_min(0)
         tied = (reached[mine] - better[mine] - level).clamp_min(0)
         value[owner[mine[:, 0]]] = _precision(misses, above, tied, level).mean(1)

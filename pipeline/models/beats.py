@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.models.checkpoint import assign, read, read_raw
+from pipeline.models.checkpoint import assign, fitted, read, read_raw, replaced
 from pipeline.models.spectrograms import vast_slices
 
 #: What the released iter3+ checkpoints switch on beside the class's defaults.
@@ -72,21 +72,15 @@ def load(path: Path, sha256: str = "") -> Beats:
         raise UserError(
             f"{path}: has no 'cfg', and BEATs' defaults are not the released model's; use the original file"
         )
-    state = {name: value for name, value in ours(read(path)).items() if not name.startswith("predictor.")}
+    state = read(path)
+    present = any(mine in name for name in state for mine, _ in WEIGHT_NORM)  # written by a newer torch
+    within = () if present else WEIGHT_NORM
     with torch.device("meta"):
         tower = Beats({**cfg, "finetuned_model": False})
-    assign(tower, state, str(path))
+    own = tower.state_dict()
+    taken = fitted(state, own, str(path), lambda name: replaced(name, within), ("predictor.",))
+    assign(tower, taken, str(path))
     return tower.eval()
-
-
-def ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The released weight-norm names as torch's present ones."""
-    renamed = {}
-    for name, value in state.items():
-        for mine, theirs in WEIGHT_NORM:
-            name = name.replace(theirs, mine)
-        renamed[name] = value
-    return renamed
 
 
 def _build(config: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.checkpoint import assign, read
+from pipeline.models.checkpoint import assign, fitted, read, replaced
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,16 @@ class Config:
     tied: bool = True
 
 
+#: present names of a norm's parameters, and those of old files
+NORM = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
+#: In a file and no part of this model: the pooler, the next-sentence head, a constant.
+LEFT_OUT = ("bert.pooler.", "cls.seq_relationship.", "bert.embeddings.position_ids")
+#: What a file may lack: ours, and the file's tensor that it equals.
+TIED = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+CROSS = ".crossattention."
 REAL = Config()
 TINY = Config(vocabulary=120, width=24, layers=2, heads=2, hidden=48, length=48)
 
@@ -79,21 +89,19 @@ class Bert(nn.Module):
 
 
 def load(path: Path, sha256: str = "", config: Config = REAL) -> Bert:
-    """BERT with the weights of a `bert-base-uncased` file; cross-attention, which no BERT file has, starts random.
+    """BERT with the weights of a `bert-base-uncased` file, `gamma` and `beta` of old ones read.
 
-    The pooler and the next-sentence head are left out by name; `gamma`/`beta` of old files are read.
+    Cross-attention starts random where the file has none, as BERT's own; a part of it is refused. The decoder, if it
+    is not in the file, is the word embeddings. A UserError names every misfit as the file does.
     """
-    model = Bert(config)
-    state = {}
-    for name, value in read(path, sha256).items():
-        name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        if not name.startswith(("bert.pooler.", "cls.seq_relationship.")) and not name.endswith("position_ids"):
-            state[name] = value
+    model, state = Bert(config), read(path, sha256)
     own = model.state_dict()
-    state |= {name: value for name, value in own.items() if ".crossattention." in name}
-    state.setdefault(
-        "cls.predictions.decoder.weight", state.get("bert.embeddings.word_embeddings.weight", torch.empty(0))
-    )
-    state.setdefault("cls.predictions.decoder.bias", state.get("cls.predictions.bias", torch.empty(0)))
-    assign(model, state, str(path))
+    absent = {name for name in TIED if name not in state}
+    if not any(CROSS in name for name in state):
+        absent |= {name for name in own if CROSS in name}
+    older = [(new, old) for new, old in NORM if any(old in name for name in state)]
+    wanted = {name: value for name, value in own.items() if name not in absent}
+    taken = fitted(state, wanted, str(path), lambda name: replaced(name, older), LEFT_OUT)
+    taken |= {name: taken[TIED[name]] if name in TIED else own[name] for name in absent}
+    assign(model, taken, str(path))
     return model.eval()

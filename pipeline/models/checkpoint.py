@@ -7,7 +7,7 @@ ignored (facts: the official loaders use `strict=False` and hide them).
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,23 @@ def check(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int
         raise UserError(f"{source}: not this model's weights: {'; '.join(problems)}")
 
 
+def fitted(
+    state: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    source: str,
+    theirs: Callable[[str], str] = str,
+    left_out: tuple[str, ...] = (),
+) -> dict[str, Tensor]:
+    """A file's tensors under the names of `own`; a UserError names every misfit by the file's name of it.
+
+    `theirs` gives the file's name of ours. What begins with one of `left_out` may be in the file and is not taken.
+    """
+    names = {theirs(name): name for name in own}
+    kept = {name: value for name, value in state.items() if not name.startswith(left_out)}
+    check({name: tuple(own[mine].shape) for name, mine in names.items()}, shapes(kept), source)
+    return {names[name]: value for name, value in kept.items()}
+
+
 def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Lay `state` into `module` (also one on the meta device), name by name; a UserError names every misfit.
 
@@ -110,6 +127,11 @@ def renamed(name: str, prefixes: Iterable[tuple[str, str]], within: Iterable[tup
             break
     else:
         raise KeyError(f"{name} is in no table of names")
+    return replaced(name, within)
+
+
+def replaced(name: str, within: Iterable[tuple[str, str]]) -> str:
+    """`name` with each first of `within` exchanged for its second."""
     for old, new in within:
         name = name.replace(old, new)
     return name

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.checkpoint import assign, part, read
+from pipeline.models.checkpoint import assign, fitted, read, replaced
 from pipeline.models.pixels import prepare
 
 if TYPE_CHECKING:
@@ -138,55 +138,80 @@ class ClipVision(nn.Module):
         return embedding
 
 
+#: What an open_clip file holds beside the image encoder.
+TEXT_HALF = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection", "logit_scale")
+
+
 def load(path: Path, config: Config, sha256: str = "") -> ClipVision:
-    """The encoder with the weights of an open_clip or a transformers file; the text half is left out by name."""
+    """The encoder with the weights of an open_clip or a transformers file; the text half is left out by name.
+
+    A UserError names what is missing, unexpected or reshaped, by the file's name of it.
+    """
     state = read(path, sha256)
-    if any(name.startswith("vision_model.") for name in state):
-        state = from_transformers(state, "vision")
-    else:
-        state = part(state, "visual.") or state
     with torch.device("meta"):
         tower = ClipVision(config)
-    assign(tower, {f"visual.{name}": value for name, value in state.items()}, str(path))
+    own = tower.visual.state_dict()
+    if any(name.startswith("vision_model.") for name in state):
+        taken = from_transformers(state, own, "vision", str(path))
+    elif any(name.startswith("visual.") for name in state):
+        taken = fitted(state, own, str(path), lambda name: f"visual.{name}", TEXT_HALF)
+    else:
+        taken = fitted(state, own, str(path))
+    assign(tower.visual, taken, str(path))
     return tower.eval()
 
 
-#: half → prefix of its names, name of its projection, that of open_clip
+#: half → prefix of its names, open_clip's name of its projection and transformers'
 HALVES = {
-    "vision": ("vision_model.", "visual_projection.weight", "proj"),
-    "text": ("text_model.", "text_projection.weight", "text_projection"),
+    "vision": ("vision_model.", "proj", "visual_projection.weight"),
+    "text": ("text_model.", "text_projection", "text_projection.weight"),
 }
-#: transformers' names and open_clip's
+#: What a transformers file holds beside a half: the other one, constants, the scale of the logits.
+BESIDE = {
+    "vision": ("text_model.", "text_projection.", "logit_scale", "vision_model.embeddings.position_ids"),
+    "text": ("vision_model.", "visual_projection.", "logit_scale", "text_model.embeddings.position_ids"),
+}
+#: open_clip's names and transformers'
 RENAMED = (
-    ("embeddings.class_embedding", "class_embedding"),
-    ("embeddings.position_embedding.weight", "positional_embedding"),
-    ("embeddings.patch_embedding.", "conv1."),
-    ("embeddings.token_embedding.", "token_embedding."),
-    ("pre_layrnorm.", "ln_pre."),
-    ("post_layernorm.", "ln_post."),
-    ("final_layer_norm.", "ln_final."),
-    ("encoder.layers.", "transformer.resblocks."),
-    (".layer_norm1.", ".ln_1."),
-    (".layer_norm2.", ".ln_2."),
-    (".self_attn.", ".attn."),
-    (".mlp.fc1.", ".mlp.c_fc."),
-    (".mlp.fc2.", ".mlp.c_proj."),
+    ("class_embedding", "embeddings.class_embedding"),
+    ("positional_embedding", "embeddings.position_embedding.weight"),
+    ("conv1.", "embeddings.patch_embedding."),
+    ("token_embedding.", "embeddings.token_embedding."),
+    ("ln_pre.", "pre_layrnorm."),
+    ("ln_post.", "post_layernorm."),
+    ("ln_final.", "final_layer_norm."),
+    ("transformer.resblocks.", "encoder.layers."),
+    (".ln_1.", ".layer_norm1."),
+    (".ln_2.", ".layer_norm2."),
+    (".attn.", ".self_attn."),
+    (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.c_proj.", ".mlp.fc2."),
 )
+#: open_clip's one tensor of queries, keys and values, and transformers' three
+JOINT, THREE = ".in_proj_", (".q_proj.", ".k_proj.", ".v_proj.")
 
 
-def from_transformers(state: Mapping[str, Tensor], half: Literal["vision", "text"]) -> dict[str, Tensor]:
-    """Half of a transformers CLIP under open_clip's names; names it does not know are kept, to be reported."""
-    prefix, projection, ours = HALVES[half]
-    found = {}
-    for name, value in part(state, prefix).items():
-        for theirs, mine in RENAMED:
-            name = name.replace(theirs, mine)
-        if not name.endswith("position_ids"):  # a constant
-            found[name] = value
-    for name in [name for name in found if ".q_proj." in name]:
-        names = [name.replace(".q_proj.", f".{which}_proj.") for which in "qkv"]
-        if all(one in found for one in names):
-            found[name.replace(".q_proj.", ".in_proj_")] = torch.cat([found.pop(one) for one in names])
-    if projection in state:
-        found[ours] = state[projection].T
-    return found
+def from_transformers(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], half: Literal["vision", "text"], source: str
+) -> dict[str, Tensor]:
+    """Half of a transformers CLIP under open_clip's names and in the shapes of `own`, that half's state dict.
+
+    A UserError names what is missing, unexpected or reshaped, by the file's name of it.
+    """
+    prefix, projection, their_projection = HALVES[half]
+    names: dict[str, list[str]] = {}
+    wanted: dict[str, Tensor] = {}
+    for name, value in own.items():
+        if name == projection:
+            names[name] = [their_projection]
+            wanted[their_projection] = value.T
+            continue
+        one = prefix + replaced(name, RENAMED)
+        names[name] = [one.replace(JOINT, which) for which in THREE] if JOINT in one else [one]
+        wanted |= zip(names[name], value.chunk(len(names[name])), strict=True)
+    found = fitted(state, wanted, source, left_out=BESIDE[half])
+    taken = {}
+    for name, theirs in names.items():
+        first, *others = (found[one] for one in theirs)
+        taken[name] = torch.cat([first, *others]) if others else first.T if name == projection else first
+    return taken

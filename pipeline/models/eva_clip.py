@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models import clip
-from pipeline.models.checkpoint import assign, read
+from pipeline.models.checkpoint import assign, fitted, read
 from pipeline.models.pixels import Geometry, prepare
 
 if TYPE_CHECKING:
@@ -98,13 +98,12 @@ class WholeEvaClip(EvaClip):
 
 
 def load(path: Path, sha256: str = "", config: Config = REAL) -> EvaClip:
-    """The tower with the weights of an EVA-CLIP file; its text half, when there, is left out by name."""
-    state = {
-        (name if name.startswith("visual.") else f"visual.{name}"): value
-        for name, value in read(path, sha256).items()
-        if not name.startswith("text.") and name != "logit_scale"
-    }
+    """The tower with the weights of an EVA-CLIP file, or of its visual half; the text half is left out by name."""
+    state = read(path, sha256)
+    prefix = "visual." if any(name.startswith("visual.") for name in state) else ""
     with torch.device("meta"):
         tower = EvaClip(config)
-    assign(tower, state, str(path))
+    own = tower.visual.state_dict()
+    taken = fitted(state, own, str(path), lambda name: prefix + name, ("text.", "logit_scale"))
+    assign(tower.visual, taken, str(path))
     return tower.eval()

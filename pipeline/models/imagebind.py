@@ -69,8 +69,9 @@ WITHIN = ((".ln_1.", ".norm_1."), (".ln_2.", ".norm_2."), (".mlp.c_fc.", ".mlp.f
 BATCHED = {"visual.class_embedding": 2, "visual.positional_embedding": 1, "text.positional_embedding": 1}
 TRANSPOSED = ("visual.proj", "text.text_projection")
 #: Theirs that are constants or scales of the logits, without effect on a cosine, and other modalities.
-UNUSED = ("modality_preprocessors.text.mask", "modality_postprocessors.")
-OTHERS = (".depth.", ".thermal.", ".imu.")
+UNUSED = (
+    "modality_preprocessors.text.mask", "modality_postprocessors.", *imagebind_audio.of("depth", "thermal", "imu")
+)  # fmt: skip
 
 
 class ImageBind(nn.Module):
@@ -128,11 +129,7 @@ def released(model: nn.Module) -> dict[str, Tensor]:
 
 def ours(state: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
     """A released state dict under our names; a UserError names what misfits by its released name."""
-    kept = {
-        name: value
-        for name, value in state.items()
-        if not name.startswith(UNUSED) and not any(other in name for other in OTHERS)
-    }
+    kept = {name: value for name, value in state.items() if not name.startswith(UNUSED)}
     check(shapes(released(model)), shapes(kept), source)
     found = {}
     for name, own in model.state_dict().items():

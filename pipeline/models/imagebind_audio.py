@@ -14,13 +14,14 @@ on loading, not ignored. The weights are CC-BY-NC-SA 4.0: research alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.models.checkpoint import assign, read
+from pipeline.models.checkpoint import assign, fitted, read
 from pipeline.models.spectrograms import imagebind_clips
 
 SCALE = 20.0
@@ -62,6 +63,7 @@ NAMES = {
 LAYERS, THEIR_LAYERS = "layers.", "modality_trunks.audio.blocks."
 #: a buffer that holds the fixed scale's logarithm
 THEIR_SCALE = "modality_postprocessors.audio.1.log_logit_scale"
+PARTS = ("modality_preprocessors", "modality_trunks", "modality_heads", "modality_postprocessors")
 
 
 class Mlp(nn.Module):
@@ -130,15 +132,23 @@ class ImageBindAudio(nn.Module):
         return embedded.unflatten(0, (count, number)).mean(1)
 
 
+def of(*modalities: str) -> tuple[str, ...]:
+    """What the names of these modalities' tensors begin with in an ImageBind file."""
+    return tuple(f"{part}.{modality}." for part, modality in product(PARTS, modalities))
+
+
+def theirs(name: str) -> str:
+    """The released name of our parameter `name`."""
+    return NAMES.get(name, name.replace(LAYERS, THEIR_LAYERS))
+
+
 def load(path: Path, sha256: str = "", config: Config = REAL) -> ImageBindAudio:
-    """The tower with the audio part of an ImageBind file; the other modalities are left out by name."""
-    theirs = {theirs: mine for mine, theirs in NAMES.items()}
-    state = {}
-    for name, value in read(path, sha256).items():
-        if ".audio." not in name or name == THEIR_SCALE:
-            continue
-        state[theirs.get(name, name.replace(THEIR_LAYERS, LAYERS))] = value
+    """The tower with the audio part of an ImageBind file; the other modalities are left out by name.
+
+    A UserError names what is missing, unexpected or reshaped, by the file's name of it.
+    """
     with torch.device("meta"):
         tower = ImageBindAudio(config)
-    assign(tower, state, str(path))
+    left_out = (*of("vision", "text", "depth", "thermal", "imu"), THEIR_SCALE)
+    assign(tower, fitted(read(path, sha256), tower.state_dict(), str(path), theirs, left_out), str(path))
     return tower.eval()

@@ -66,7 +66,7 @@ def released(model: nn.Module) -> dict[str, Tensor]:
     return state | {POSITIONS: torch.arange(length)[None]}
 
 
-def current(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def current(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """A released state dict with its older names renamed; a UserError when two become one."""
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -74,7 +74,7 @@ def current(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for old, present in RENAMED:
             new = new.replace(old, present)
         if new in renamed:
-            raise UserError(f"checkpoint: two tensors become {new} by renaming, one of them {name}")
+            raise UserError(f"{source}: two tensors become {new} by renaming, one of them {name}")
         renamed[new] = value
     return renamed
 
@@ -82,17 +82,19 @@ def current(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def ours(state: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
     """A released state dict (names as `current` gives them) under our names; misfits are named as theirs."""
     found = dict(state)
-    positions = found.pop(POSITIONS, None)
-    if positions is not None and not torch.equal(positions.flatten(), torch.arange(positions.numel())):
-        raise UserError(f"{source}: {POSITIONS} is not 0, 1, 2, …; these are not BERT's positions")
     expected = {theirs(name): name for name in model.state_dict()}
-    wanted = {theirs(name): shape for name, shape in shapes(model.state_dict()).items()}
+    wanted = shapes(released(model))
+    if POSITIONS not in found:
+        del wanted[POSITIONS]
     for name in STRETCHED:
         if name in found and found[name].ndim == 3 and found[name].shape[1] != wanted[name][1]:
             found[name] = stretch(found[name], wanted[name][1])
     vision_head = wanted["contra_head_v.linear.weight"]
     check(wanted | ({DEPTH_HEAD: vision_head} if DEPTH_HEAD in found else {}), shapes(found), source)
     found.pop(DEPTH_HEAD, None)
+    positions = found.pop(POSITIONS, None)
+    if positions is not None and not torch.equal(positions[0], torch.arange(positions.shape[1])):
+        raise UserError(f"{source}: {POSITIONS} is not 0, 1, 2, …; these are not BERT's positions")
     return {expected[name]: value for name, value in found.items()}
 
 

@@ -32,8 +32,6 @@ from pipeline.models.checkpoint import assign, read
 from pipeline.models.pixels import prepare
 from pipeline.models.spectrograms import languagebind_channels
 
-#: First parts of the names of a released file; the scale of the logits has no effect on a cosine.
-PARTS = ("vision_model.", "visual_projection.", "text_model.", "text_projection.", "logit_scale")
 #: transformers' defaults of what a config leaves out.
 TEXT = {
     "hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 2048,
@@ -178,21 +176,14 @@ def load(video: Path, audio: Path | None = None, video_sha256: str = "", audio_s
         )
     with torch.device("meta"):
         model = LanguageBind(*both)
-    seen = _read(video, video_sha256)
-    assign(model.video, _half(seen, "vision"), str(video))
-    assign(model.text, clip.from_transformers(seen, "text"), str(video))
+    seen = read(video, video_sha256)
+    _assign(model.video.visual, seen, "vision", video)
+    _assign(model.text, seen, "text", video)
     if audio and model.audio:
-        assign(model.audio, _half(_read(audio, audio_sha256), "vision"), str(audio))
+        _assign(model.audio.visual, read(audio, audio_sha256), "vision", audio)
     model.text.attn_mask = model.text.build_causal_mask()  # a constant that no file holds
     return model.eval()
 
 
-def _read(path: Path, sha256: str) -> dict[str, Tensor]:
-    state = read(path, sha256)
-    if strange := [name for name in state if not name.startswith(PARTS)]:
-        raise UserError(f"{path}: not this model's weights: unexpected {len(strange)}: {', '.join(strange[:5])}")
-    return state
-
-
-def _half(state: dict[str, Tensor], half: Literal["vision", "text"]) -> dict[str, Tensor]:
-    return {f"visual.{name}": value for name, value in clip.from_transformers(state, half).items()}
+def _assign(tower: nn.Module, state: dict[str, Tensor], half: Literal["vision", "text"], path: Path) -> None:
+    assign(tower, clip.from_transformers(state, tower.state_dict(), half, str(path)), str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pipeline.settings import Settings, Weights
@@ -17,28 +18,13 @@ class Source:
     gigabytes: float
 
 
-#: setting → source
-WEIGHTS = {
-    "vision.weights": Source(
-        "EVA-CLIP ViT-g/14",
-        "https://huggingface.co/QuanSun/EVA-CLIP, file EVA01_CLIP_g_14_psz14_s11B.pt",
-        "MIT",
-        2.3,
-    ),
-    "audio.weights": Source(
-        "BEATs iter3+ AS2M, self-supervised (no 'cpt' in its name)",
-        "https://github.com/microsoft/unilm/tree/master/beats; its links are often dead, a mirror is "
-        "https://huggingface.co/Bencr/beats-checkpoints",
-        "MIT",
-        0.4,
-    ),
-    "vast.released": Source(
-        "VAST, pretrained: pretrain_vast/ckpt/model_step_204994.pt (GRAM's files load too)",
-        "https://github.com/TXH-mercury/VAST, its README's drive folder",
-        "MIT",
-        5.6,
-    ),
-}
+#: The setting `vast.released`: its towers are in the file.
+VAST = Source(
+    "VAST, pretrained: pretrain_vast/ckpt/model_step_204994.pt (GRAM's files load too)",
+    "https://github.com/TXH-mercury/VAST, its README's drive folder",
+    "MIT",
+    5.6,
+)
 #: model of `zero_shot` → source; its `audio_weights` have their own. Sizes are those of the parameters in fp32.
 ZERO_SHOT = {
     "imagebind-huge": Source(
@@ -63,12 +49,21 @@ ZERO_SHOT = {
 }
 
 
-def zero_shot(settings: Settings) -> dict[str, tuple[Weights, Source]]:
-    """Weights files of released models by setting, with their sources."""
+def needed(settings: Settings, target: str) -> dict[str, tuple[Weights, Source]]:
+    """Weights files that a table's runs need, by setting, with their sources."""
+    released = settings.vast.released
+    found: dict[str, tuple[Weights, Source]] = {}
+    if released and not released.random:
+        found["vast.released"] = released, VAST
+    return found | zero_shot(settings, {settings.run(run).method for run in settings.tables[target].runs})
+
+
+def zero_shot(settings: Settings, methods: Collection[str]) -> dict[str, tuple[Weights, Source]]:
+    """Weights files of the released models among `methods`, by setting, with their sources."""
     found = {}
     for name, entry in settings.zero_shot.items():
-        if entry.model in ZERO_SHOT:
+        if name in methods and entry.model in ZERO_SHOT:
             found[f"zero_shot.{name}.weights"] = entry.weights, ZERO_SHOT[entry.model]
-        if entry.audio_weights:
+        if name in methods and entry.audio_weights:
             found[f"zero_shot.{name}.audio_weights"] = entry.audio_weights, ZERO_SHOT[f"{entry.model} audio"]
     return found

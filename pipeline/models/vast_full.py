@@ -142,7 +142,7 @@ def load(path: Path, sha256: str = "", config: Config = REAL) -> VastFull:
 
     Frame embeddings are stretched to `config.frames`; the decoder is tied to the word embeddings if it is in the file.
     """
-    released = key_map.current(checkpoint.read(path, sha256))
+    released = key_map.current(checkpoint.read(path, sha256), str(path))
     decoder, words = (released.get(f"multimodal_encoder.{name}") for name in key_map.TIED)
     if decoder is not None and words is not None and decoder.shape == words.shape:
         config = replace(config, text=replace(config.text, tied=torch.equal(decoder, words)))

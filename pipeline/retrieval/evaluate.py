@@ -3,6 +3,9 @@
 No training and none of our models are needed: a file of embeddings (`pipeline.retrieval.gallery` says its format), the
 manifest of the corpus they were made from and, to compare, a table (`results/<scale>/tables/table1.json`) whose runs'
 stored ranks lie beside it. The headline score is chosen on validation if the file holds that split, else it is cosine.
+
+A file is one training, and the comparison takes it as given: its intervals are those of the test captions and of the
+stored method's seeds (`FIXED`), not of what another training like the given one would score.
 """
 
 from __future__ import annotations
@@ -27,6 +30,11 @@ from pipeline.statistics import EQUIVALENCE_BAND, Bootstrap
 
 MEASURES = (("R@1", 1), ("R@5", 5), ("R@10", 10))
 DRAWS, BLOCK, SEED = 1000, 512, 1
+#: Stands wherever given embeddings are compared with a stored method.
+FIXED = (
+    "The given embeddings are one training, taken as fixed: interval, p and draws ahead hold the variation of the test "
+    "captions and of the stored method's seeds, none of the given training."
+)
 
 
 def evaluate(
@@ -71,7 +79,7 @@ def _headline(embeddings: Path, manifest: Path, joint: str) -> tuple[str, str]:
     found = rankings(read_gallery(embeddings, manifest, "val"), "val", BLOCK, SEED)
     values: dict[str, list[float]] = {}
     for key, one in found:
-        if key.direction in (f"T2{joint}", f"{joint}2T") and key.score not in about.get("stale", ()):
+        if key.direction in (f"T2{joint}", f"{joint}2T") and key.score not in (about.get("stale") or ()):
             values.setdefault(key.score, []).append(float(one.reciprocal().mean()))
     return max(values, key=lambda name: sum(values[name])), "best validation MRR"
 
@@ -91,7 +99,10 @@ def _measures(key: Key, one: Ranking, draws: dict[str, Bootstrap]) -> dict[str, 
 
 
 def _geometry(gallery: Gallery, joint: str) -> dict[str, Any]:
-    """Gaps of the modalities' means, effective ranks, collinearity of whole tuples, hubness in both directions."""
+    """Gaps of the modalities' means, effective ranks, collinearity of whole tuples, hubness in both directions.
+
+    None where a modality that no clip has would be needed.
+    """
     names = gallery.conditions()[joint]
     texts = unit(gallery.text)
     sets = {"text": texts} | {name: unit(gallery.items[name]) for name in names}
@@ -111,8 +122,11 @@ def _geometry(gallery: Gallery, joint: str) -> dict[str, Any]:
                 "orphans": found.orphans,
             }
     return {
-        "gap": {f"{a}-{b}": float(modality_gap(present[a], present[b])) for a, b in pairs},
-        "effective_rank": {name: float(effective_rank(z)) for name, z in present.items()},
+        "gap": {
+            f"{a}-{b}": float(modality_gap(present[a], present[b])) if len(present[a]) and len(present[b]) else None
+            for a, b in pairs
+        },
+        "effective_rank": {name: float(effective_rank(z)) if len(z) else None for name, z in present.items()},
         "collinearity": float(collinearity(whole).mean()) if whole.shape[1] else None,
         "hubness_k": k,
         "hubness": hubs,
@@ -122,7 +136,7 @@ def _geometry(gallery: Gallery, joint: str) -> dict[str, Any]:
 def _comparison(
     reference: Path, manifest: Path, gallery: Gallery, found: dict[Key, Ranking], joint: str, score: str
 ) -> list[dict[str, Any]]:
-    """Mine - theirs, R@1 points, each with its headline score, for every run of a stored table."""
+    """Mine - theirs, R@1 points, each with its headline score, for every run of a stored table; see `FIXED`."""
     rows: list[dict[str, Any]] = []
     for run, theirs, files in _reference(reference, manifest):
         for direction in (f"T2{joint}", f"{joint}2T"):
@@ -148,6 +162,7 @@ def _comparison(
                     "ci": None if low != low else [low, high],
                     "p": float(estimate.p_value()),
                     "p_better": statistics.superiority(bootstrap.drawn(values)),
+                    "note": FIXED,
                     "estimate": estimate,
                 }
             )
@@ -163,8 +178,7 @@ def _reference(reference: Path, manifest: Path) -> list[tuple[str, str, list[tup
     """Run, headline score and ranks of all seeds, on the corpus of the manifest, of a stored table's runs."""
     if not reference.is_file() or reference.suffix != ".json":
         raise UserError(f"{reference}: give a table's json, e.g. results/mini/tables/table1.json")
-    records = read_json(reference).get("records", [])
-    runs = {row["run"]: (row["score"], row["seeds"]) for row in records if row.get("section") == "main"}
+    runs = _runs(reference)
     if not runs or len(reference.parts) < 4:
         raise UserError(f"{reference}: holds no table of runs; give results/<scale>/tables/<table>.json")
     folder = reference.absolute().parents[3] / "ranks" / reference.absolute().parts[-3]
@@ -183,6 +197,18 @@ def _reference(reference: Path, manifest: Path) -> list[tuple[str, str, list[tup
             files.append((file, ranking))
         found.append((run, score, files))
     return found
+
+
+def _runs(reference: Path) -> dict[str, tuple[str, int]]:
+    """Run → headline score and number of seeds, of the main part of a table; none if it is no table."""
+    try:
+        table = read_json(reference)
+    except ValueError as error:  # of JSON or of its encoding
+        raise UserError(f"{reference}: is no JSON ({error})") from None
+    records = table.get("records") if isinstance(table, dict) else None
+    rows = [row for row in (records if isinstance(records, list) else []) if isinstance(row, dict)]
+    main = [row for row in rows if row.get("section") == "main" and {"run", "score", "seeds"} <= row.keys()]
+    return {row["run"]: (row["score"], row["seeds"]) for row in main}
 
 
 def _aligned(theirs: Ranking, mine: Ranking, file: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -209,9 +235,9 @@ def _show(result: dict[str, Any], joint: str) -> None:
     ]  # fmt: skip
     _print(["direction", "score", "R@1", "R@5", "R@10", "MRR", "mAP", "median", "chance", "ties"], rows)
     geometry = result["geometry"]
-    gaps = ", ".join(f"{pair} {value:.3f}" for pair, value in geometry["gap"].items())
-    full = ", ".join(f"{name} {value:.1f}" for name, value in geometry["effective_rank"].items())
-    print(f"gap: {gaps}; effective rank: {full}; collinearity: {geometry['collinearity']}")
+    gaps = ", ".join(f"{pair} {_or_dash(value, 3)}" for pair, value in geometry["gap"].items())
+    full = ", ".join(f"{name} {_or_dash(value, 1)}" for name, value in geometry["effective_rank"].items())
+    print(f"gap: {gaps}; effective rank: {full}; collinearity: {_or_dash(geometry['collinearity'], 3)}")
     hubs = [
         [name, f"{one['skewness']:.2f}", str(one["largest"]), f"{100 * one['orphans']:.1f} %"]
         for name, one in geometry["hubness"].items()
@@ -223,7 +249,8 @@ def _show(result: dict[str, Any], joint: str) -> None:
              f"{row['p_better']:.2f}", f"{row['p_holm']:.3f}", row["verdict"]]
             for row in result["comparison"]
         ]  # fmt: skip
-        _print(["R@1 points", "direction", "difference", "P(A > B)", "p (Holm)", "verdict"], rows)
+        _print(["R@1 points", "direction", "difference", "draws ahead", "p (Holm)", "verdict"], rows)
+        print(FIXED)
     cells = [
         _cell(row["R@1"], row["R@1_ci"])
         for direction in (f"T2{joint}", f"{joint}2T")
@@ -236,6 +263,10 @@ def _show(result: dict[str, Any], joint: str) -> None:
 
 def _cell(value: float, interval: Sequence[float] | None, sign: str = "") -> str:
     return f"{value:{sign}.1f}" + (f" [{interval[0]:{sign}.1f}, {interval[1]:{sign}.1f}]" if interval else "")
+
+
+def _or_dash(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _print(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -9,24 +9,28 @@ The file (ours and anybody's): safetensors with, for a split such as `test`,
 and metadata, JSON: `ids` {split: [n clip ids]} and, optional, `manifest` (SHA-256 of the manifest it was made from) and
 `stale` (scores that the training left behind, e.g. `["fused"]`: shown, never the headline).
 
+Rows may have any length: they are read as unit vectors, since a volume depends on lengths and a lacking modality counts
+as one. Rows that are unit within float32's rounding stay what they are, bit for bit.
+
 Captions come from the manifest: the k-th row of a clip is its k-th caption. Equal captions are one text, which every
 clip that carries it answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline import manifest as manifests
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, load_tensors, save_tensors, sha256
+from pipeline.retrieval.embedding_file import check_ids, check_tensors, read_split, same_letter, split_ids, unit_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Gallery:
     """C distinct texts and n clips: `text` [C, D], `hits` (clips a text), `items` and `fused` [n, D], groups.
+
+    Rows of embeddings are unit, or zero where a clip lacks the modality.
 
     `captions` are the texts' strings, `text_ids` their names, `row` maps rows of the file's texts to distinct ones;
     `heard`: which clips have sound by the manifest; `expected` is the number of usable clips in its split.
@@ -100,15 +106,6 @@ def letters(modalities: Sequence[str]) -> str:
     return "".join(name[0].upper() for name in modalities)
 
 
-def _same_letter(modalities: Iterable[str]) -> str | None:
-    """What is wrong with the names of modalities: two, or one and `text`, would have the same directions."""
-    owner = {"T": "text"}
-    for name in modalities:
-        if (other := owner.setdefault(name[:1].upper(), name)) != name:
-            return f"modalities '{other}' and '{name}' share the letter that names their directions; rename one"
-    return None
-
-
 def write_embeddings(
     path: Path | str,
     ids: Sequence[str],
@@ -126,12 +123,14 @@ def write_embeddings(
     if lengths do not fit, if two modalities share their first letter, or if a split that stays was made from another
     manifest or is of another width. Values are checked when they are evaluated.
     """
-    if problem := _same_letter(items):
+    if problem := same_letter(items):
         raise ValueError(problem)
     for name, tensor in {**items, **(fused or {})}.items():
         if len(tensor) != len(ids):
             raise ValueError(f"{name}: {len(tensor)} rows for {len(ids)} ids")
     clips = torch.arange(len(text)) if text_clip is None else text_clip.long()
+    if clips.dim() != 1:
+        raise ValueError(f"text_clip is {list(clips.shape)}; expected the row of a clip for each text, [texts]")
     if len(clips) != len(text):
         raise ValueError(f"text_clip: {len(clips)} rows for {len(text)} texts")
     named = {"text": text, **items, **{f"fused_{name}": tensor for name, tensor in (fused or {}).items()}}
@@ -169,22 +168,19 @@ def read_gallery(path: Path, manifest: Path, split: str = "test", clips: DataFra
 
     `clips`: the split's usable clips with their captions, if these are not the manifest's own.
     """
-    tensors, metadata = _read(path, split)
-    ids = (metadata.get("ids") or {}).get(split)
-    if ids is None:
-        raise UserError(
-            f"{path}: metadata has no ids of split '{split}'; write it with pipeline.retrieval.write_embeddings"
-        )
+    tensors, metadata = read_split(path, split)
+    ids = split_ids(path, metadata, split)
     table = (manifests.usable(manifests.read(manifest), split) if clips is None else clips).set_index("clip_id")
     made_from = metadata.get("manifest")
     if made_from and made_from != sha256(manifest):
-        raise UserError(f"{path}: made from another manifest than {manifest} (digest {made_from[:12]}); embed again")
-    _check_ids(path, ids, table.index, manifest, split)
-    if problem := _same_letter(sorted(n for n in tensors if n not in ("text", "text_clip") and n[:6] != "fused_")):
+        digest = str(made_from)[:12]
+        raise UserError(f"{path}: made from another manifest than {manifest} (digest {digest}); embed again")
+    check_ids(path, ids, table.index, manifest, split)
+    if problem := same_letter(sorted(n for n in tensors if n not in ("text", "text_clip") and n[:6] != "fused_")):
         raise UserError(f"{path}: split {split}: {problem}")
-    text = tensors.pop("text")
-    clip = tensors.pop("text_clip", torch.arange(len(text))).long()
-    _check_tensors(path, split, text, clip, tensors, ids)
+    text, clip = tensors.pop("text"), tensors.pop("text_clip", None)
+    clip = check_tensors(path, split, text, clip, tensors, ids)
+    text, tensors = unit_rows(text), {name: unit_rows(tensor) for name, tensor in tensors.items()}
 
     captions = table["captions"]
     given = set(ids)
@@ -232,62 +228,3 @@ def read_gallery(path: Path, manifest: Path, split: str = "test", clips: DataFra
         heard=["audio" in table["modalities"][name] for name in ids],
         expected=len(table),
     )
-
-
-def _read(path: Path, split: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    import json
-
-    if not path.is_file():
-        raise UserError(f"{path}: missing; embed the run first")
-    try:
-        with safe_open(path, framework="pt") as stream:
-            names = [name for name in stream.keys() if name.startswith(f"{split}/")]  # noqa: SIM118
-            tensors = {name.removeprefix(f"{split}/"): stream.get_tensor(name) for name in names}
-            metadata = {key: json.loads(value) for key, value in (stream.metadata() or {}).items()}
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as embeddings ({error})") from None
-    if "text" not in tensors or not set(tensors) - {"text", "text_clip"}:
-        raise UserError(
-            f"{path}: needs tensors {split}/text and {split}/<modality>; it has {', '.join(names) or 'none'}"
-        )
-    return tensors, metadata
-
-
-def _check_ids(path: Path, ids: Sequence[str], known: Any, manifest: Path, split: str) -> None:
-    if not ids:
-        raise UserError(f"{path}: the gallery of split '{split}' is empty")
-    repeated = {one for one in ids if ids.count(one) > 1} if len(set(ids)) < len(ids) else set()
-    if repeated:
-        raise UserError(f"{path}: clip '{min(repeated)}' appears twice among the ids of split '{split}'")
-    strange = next((one for one in ids if one not in known), None)
-    if strange is not None:
-        raise UserError(f"{path}: clip '{strange}' is no usable clip of split '{split}' in {manifest}")
-
-
-def _check_tensors(
-    path: Path, split: str, text: Tensor, clip: Tensor, items: Mapping[str, Tensor], ids: Sequence[str]
-) -> None:
-    if not len(text):
-        raise UserError(f"{path}: {split}/text has no rows")
-    for name, tensor in {"text": text, **items}.items():
-        if tensor.ndim != 2 or not tensor.is_floating_point():
-            raise UserError(
-                f"{path}: {split}/{name} is {list(tensor.shape)} {tensor.dtype}; expected [rows, width] of floats"
-            )
-        if tensor.shape[1] != text.shape[1]:
-            raise UserError(
-                f"{path}: {split}/{name} is {tensor.shape[1]} wide but {split}/text {text.shape[1]}; one width for all"
-            )
-        if name != "text" and len(tensor) != len(ids):
-            raise UserError(f"{path}: {split}/{name} has {len(tensor)} rows for {len(ids)} ids")
-    if len(clip) != len(text) or int(clip.min()) < 0 or int(clip.max()) >= len(ids):
-        raise UserError(f"{path}: {split}/text_clip does not give each of {len(text)} texts one of {len(ids)} clips")
-    for name, tensor in {"text": text, **items}.items():
-        broken = (~torch.isfinite(tensor)).any(1).nonzero()
-        if len(broken):
-            number = int(broken[0])
-            owner = ids[int(clip[number]) if name == "text" else number]
-            raise UserError(f"{path}: {split}/{name} row {number} (clip '{owner}') is not finite")
-    zero = (text == 0).all(1).nonzero()
-    if len(zero):
-        raise UserError(f"{path}: {split}/text row {int(zero[0])} is zero; every text needs an embedding")

@@ -45,10 +45,12 @@ def rank(settings: Settings, run: str, seeds: list[int]) -> None:
                 part, probability = rerank.fixed(paths.matching(settings, corpus), gallery, about["manifest"])
                 found += reranked(part, MATCHED, probability, how.rerank, settings.seed, ("", ITM))
             elif matched_by == "own" and corpus in settings.benchmarks():
-                probability = rerank.own(paths.own_matching(settings, run, seed, corpus), gallery, about, how.rerank)
+                file = paths.own_matching(settings, run, seed, corpus)
+                probability = rerank.own(file, gallery, about, how.rerank)
                 found += reranked(gallery, FULL, probability, how.rerank, settings.seed)
                 if heard is not None:
                     part_of = probability[texts][:, clips]
+                    rerank.check_matched(file, heard, part_of, how.rerank)
                     found += reranked(heard, WITH_AUDIO, part_of, how.rerank, settings.seed)
             stored.write(paths.ranks(settings, run, seed, corpus), found, about)
             shown = [f"{key.score} {100 * one.recall(1).mean():.1f}" for key, one in found if _headline(key)]

@@ -28,7 +28,8 @@ from pipeline.retrieval.gallery import Gallery
 def rerank(first: Tensor, probability: Tensor, k: int) -> Tensor:
     """Scores `[N, N']` after re-ranking: `first [N, N']` of the first stage, `probability [N, N']` in [0, 1].
 
-    NaN: a pair that was not matched; the first k are those of the matched ones. ValueError for a query with too few.
+    NaN: a pair that was not matched; the first k are those of the matched ones. ValueError for a query with too few
+    (`check_matched` says it of a file).
     """
     if first.shape != probability.shape:
         raise ValueError(f"first stage {list(first.shape)} and matching {list(probability.shape)} differ in shape")
@@ -97,7 +98,8 @@ def fixed(matching: Path, gallery: Gallery, manifest: str) -> tuple[Gallery, Ten
 def own(matching: Path, gallery: Gallery, about: dict[str, Any], k: int) -> Tensor:
     """A run's own probabilities [texts, clips] of a whole gallery, NaN where a pair was not matched.
 
-    `about`: what the gallery's embeddings are made of (`runs.origin`). A UserError names the file and key that differ.
+    `about`: what the gallery's embeddings are made of (`runs.origin`). A UserError names the file and key that differ,
+    or the text or clip of which fewer than `k` pairs are matched.
     """
     if not matching.is_file():
         raise UserError(f"{matching}: missing; run: python -m pipeline match-top --run {about['run']}")
@@ -107,4 +109,18 @@ def own(matching: Path, gallery: Gallery, about: dict[str, Any], k: int) -> Tens
         raise UserError(f"{matching}: k is {stored['k']}, retrieval.rerank {k}; match again")
     probability = torch.full((len(gallery.text_ids), len(gallery.ids)), torch.nan)
     probability[tensors["text"].long(), tensors["clip"].long()] = tensors["probability"]
+    check_matched(matching, gallery, probability, k)
     return probability
+
+
+def check_matched(matching: Path, gallery: Gallery, probability: Tensor, k: int) -> None:
+    """A UserError that names the file and the text or clip of `gallery` of which fewer than its first `k` are matched.
+
+    `probability` [texts, clips], NaN where a pair was not matched.
+    """
+    matched = ~probability.isnan()
+    for what, names, dim in (("text", gallery.text_ids, 1), ("clip", gallery.ids, 0)):
+        number, wanted = matched.sum(dim), min(k, matched.shape[dim])
+        if bool((number < wanted).any()):
+            row = int((number < wanted).nonzero()[0])
+            raise UserError(f"{matching}: {what} '{names[row]}': {int(number[row])} of {wanted} pairs; match again")

@@ -43,7 +43,6 @@ class VisionTower(Strict):
 
     name: Literal["efficientnet-lite0", "eva01-g-14", "eva01-tiny", "tiny"]
     batch: int = Field(gt=0)
-    weights: Weights | None = Field(default=None, description="the tower's own file; VAST's checkpoint holds it too")
     geometry: Literal["squash", "crop"] = Field(
         default="squash", description="how a frame becomes a square, where its corpus does not say"
     )
@@ -62,7 +61,6 @@ class AudioTower(Strict):
     batch: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     noise: float = Field(ge=0, description="largest level of added noise in training")
-    weights: Weights | None = Field(default=None, description="the tower's own file; VAST's checkpoint holds it too")
     bins: Literal[64, 128] = Field(default=64, description="mel bins of `beats`: VAST's 64 or its own 128")
     slices: int = Field(default=1, gt=0, description="10.24 s slices a clip that `beats` hears")
 

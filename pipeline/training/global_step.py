@@ -70,8 +70,9 @@ class Given(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *above: Tensor) -> Any:
-        """The gradients, times that of the value."""
-        return None, None, *(gradient * above[0] for gradient in ctx.gradients)
+        """The gradients, times that of the value: the very tensors, since copies would be as large as the model."""
+        gradients, ctx.gradients = ctx.gradients, None
+        return None, None, *(gradient.mul_(above[0]) for gradient in gradients)
 
 
 class Step:
@@ -104,6 +105,8 @@ class Step:
         for parameter in parameters:
             parameter.grad = None
         embeddings, conditions = self._first(inputs, step)
+        # Older versions of torch keep casts that were made without gradient: the second pass would train no weight.
+        torch.clear_autocast_cache()
         total, terms, gradients = self._objective(embeddings, equal)
         total = total + self._second(inputs, gradients, conditions, equal[own], embeddings, step, terms)
         trained = [parameter for parameter in parameters if parameter.grad is not None]
@@ -114,6 +117,10 @@ class Step:
         value: Tensor = Given.apply(total, found, *trained)
         return value, terms
 
+    def _exact(self) -> torch.autocast:
+        """Without the loop's autocast: what ran in fp32 would have its gradient multiplied in bf16."""
+        return torch.autocast(self.place.device.type, enabled=False)
+
     def _parts(self) -> list[slice]:
         return [slice(start, start + self.micro) for start in range(0, self.local, self.micro)]
 
@@ -122,7 +129,7 @@ class Step:
         torch.manual_seed(loop.generator(self.seed, 5, step, self.place.rank, part.start).initial_seed())
         vision, audio, ids, mask = (tensor[part].to(self.place.device) for tensor in inputs)
         tokens = self.model.encode(vision=vision, audio=audio, text=(ids, mask))
-        with torch.autocast(self.place.device.type, enabled=False):
+        with self._exact():
             pooled = {name: value.float() for name, value in self.model.pool(tokens).items()}
             embedded = self.model.embed(pooled)
         return embedded, self.model.condition(tokens) if self.settings.vast.matching_weight else None
@@ -149,9 +156,9 @@ class Step:
         same = equal[:, None] == equal if how.settings.equal_captions == "masked" else None
         chosen = {name: leaves[name] for name in how.modalities}
         fused = {"v": leaves["vision"], "a": leaves["audio"], "va": leaves["fused_va"]}
-        with torch.autocast(place.device.type, enabled=False):
+        with self._exact():
             total, terms = self.objective(chosen, fused, temperature, how.settings, same)
-        total.backward()  # type: ignore[no-untyped-call]
+            total.backward()  # type: ignore[no-untyped-call]
         if raw.grad is not None:
             raw.grad /= place.world  # every process has the whole of it, and gradients are summed
         own = slice(place.rank * self.local, (place.rank + 1) * self.local)
@@ -184,7 +191,8 @@ class Step:
                 found = self._matching(inputs, part, condition, conditions, negatives)
                 matching += found.detach()
                 surrogate = surrogate + weight * found / place.world
-            surrogate.backward()  # type: ignore[no-untyped-call]
+            with self._exact():
+                surrogate.backward()  # type: ignore[no-untyped-call]
         if conditions is None:
             return matching
         place.sum([matching])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pipeline import costs, doctor, estimate
 from pipeline.errors import UserError
 from pipeline.models import vast_full
+from pipeline.models.spectrograms import SLICE
 from pipeline.settings import Settings, Weights, load
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +48,32 @@ def test_costs_add_up(tiny: costs.Costs) -> None:
     assert tiny.activations(6, 4, 1) == 6 * tiny.activations(1, 4, 1) > 0
     frozen = tiny.parameters - tiny.trained_parameters
     assert frozen > 0
-    assert tiny.weights() == 16 * tiny.trained_parameters + 4 * frozen
+    # fp32: weight, gradient, two moments; bf16: autocast's copy of the weight.
+    assert tiny.weights() == (4 * 4 + 2) * tiny.trained_parameters + 4 * frozen
+    # 17 tokens of each of 4 frames, 256 of a slice, as wide as BERT, in fp32.
+    assert tiny.condition == (4 * 17 + 256) * 24 * 4
+
+
+def test_beats_is_counted_in_fp32_and_the_rest_in_bf16(tiny: costs.Costs) -> None:
+    with torch.device("meta"):
+        model, pixels, mel = vast_full.VastFull(vast_full.TINY), torch.empty(1, 3, 32, 32), torch.empty(1, SLICE, 64)
+    exact = {
+        "frame": costs._cost(model, lambda: model.vision(pixels)),
+        "slice": costs._cost(model, lambda: model.audio(mel)),
+    }
+    assert tiny.slice == exact["slice"]
+    assert tiny.frame.activations < exact["frame"].activations
+
+
+def test_memory_of_a_rank_by_hand(paper: Settings, tiny: costs.Costs) -> None:
+    one = estimate.rank(paper)
+    local = 512 // 4
+    assert one.needed == tiny.weights() + local * tiny.condition + 2 * tiny.activations(1, 8, 1) + estimate.OVERHEAD
+    assert one.fits(one.needed) == 2
+    assert one.fits(one.needed - 1) == 1
+    assert one.fits(0) == 0
+    unmatched = paper.model_copy(update={"vast": paper.vast.model_copy(update={"matching_weight": 0.0})})
+    assert estimate.rank(unmatched).needed == one.needed - local * tiny.condition
 
 
 def test_every_stage_has_a_row(paper: Settings) -> None:
@@ -53,7 +81,9 @@ def test_every_stage_has_a_row(paper: Settings) -> None:
     assert {row.stage for row in rows} >= {
         "weights", "corpora", "media", "features", "vast", "training", "embeddings", "retrieval"
     }  # fmt: skip
-    training = next(row for row in rows if row.stage == "training")
+    training, resume = (row for row in rows if row.stage == "training")
+    # fp32 weights and two moments of a checkpoint; two are kept while a third is written.
+    assert resume.disk == 3 * 12 * costs.released(8, 1, 64, 70).trained_parameters / 1e9
     assert training.what == "15 trainings of 1455 steps, batch 512, everything"
     assert training.accelerator > 0
     # 6,920 benchmark clips, each once a query and its text too, by 15 trained models and the initial one.
@@ -69,8 +99,10 @@ def test_every_stage_has_a_row(paper: Settings) -> None:
     assert features.accelerator > 0
     of = {target: [row.stage for row in estimate.rows(paper, target)] for target in ("table2", "table1_tuned")}
     assert ("features" in of["table2"], "features" in of["table1_tuned"]) == (False, True)
-    with pytest.raises(UserError, match="--target table9: no such table"):
-        estimate.rows(paper, "table9")
+    weights = {target: estimate.rows(paper, target)[0] for target in ("table1", "table1_all")}
+    assert (weights["table1"].what, weights["table1"].download) == ("vast.released", 5.6)
+    assert weights["table1_all"].download == pytest.approx(5.6 + 4.8 + 4.8)
+    assert {row.disk for row in weights.values()} == {row.download for row in weights.values()}
 
 
 def test_matching_is_counted_by_hand(paper: Settings, tiny: costs.Costs) -> None:
@@ -102,21 +134,85 @@ def test_what_is_missing_is_said_with_its_source(paper: Settings, capsys: pytest
         "msrvtt videos: 0 of 10000",
     ):
         assert wanted in printed
-    with pytest.raises(UserError, match=r"scale paper cannot run here: \d+ missing .*vast\.released.*msrvtt videos"):
+    with pytest.raises(UserError, match=r"table1 of scale paper cannot be made here: \d+ missing .*vast\.released"):
         doctor.doctor(paper)
 
 
-def test_released_models_are_noted_with_their_place_and_stop_nothing(paper: Settings) -> None:
-    found = {check.what: check for check in doctor.checks(paper)}
+@pytest.mark.parametrize(("target", "state"), [("table1", "note"), ("table1_all", "missing")])
+def test_released_models_are_named_with_their_place_and_stop_their_tables(
+    paper: Settings, target: str, state: str
+) -> None:
+    found = {check.what: check for check in doctor.checks(paper, target)}
     for setting, place in (
         ("imagebind-released.weights", "imagebind_huge.pth"),
         ("languagebind-released.weights", "LanguageBind_Video_Huge_V1.5_FT/pytorch_model.bin"),
     ):
         check = found[f"zero_shot.{setting}"]
-        assert check.state == "note"
+        assert check.state == state
         assert check.remedy.endswith(f"put it at data/drop/weights/{place}")
     trained = next(row for row in estimate.rows(paper, "table1_all") if row.stage == "training")
     assert trained.what.startswith("36 trainings")  # twelve methods, three seeds
+
+
+def test_disk_is_the_targets(paper: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = (estimate.gigabytes(paper, target) for target in ("table2", "table1"))
+    assert small < large
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9 * (small + large) / 2))
+    assert doctor.disk(paper, "table2").state == "ok"
+    check = doctor.disk(paper, "table1")
+    assert check.state == "missing"
+    assert "state/" in check.remedy
+
+
+@pytest.mark.parametrize(
+    ("spare", "state", "remedy"),
+    [(0, "ok", ""), (-1, "missing", "micro_batch from 2 to 1"), (-1e12, "missing", "submit to a cluster")],
+)
+def test_memory_of_the_accelerators(
+    paper: Settings, monkeypatch: pytest.MonkeyPatch, spare: float, state: str, remedy: str
+) -> None:
+    assert [check.what for check in doctor.devices(paper)] == ["accelerators"]  # none is here
+    sizes = [estimate.rank(paper).needed + more for more in (5e9, spare, 5e9, 5e9)]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "A6000")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(total_memory=sizes[number]))
+    count, memory = doctor.devices(paper)
+    assert (count.state, memory.state) == ("ok", state)
+    assert remedy in memory.remedy
+
+
+def test_own_data_is_looked_for(paper: Settings, tmp_path: Path) -> None:
+    options = {"annotations": "own", "csv": "clips.csv", "folder": "videos"}
+    entry = paper.corpora["msrvtt"].model_copy(update={"options": options, "train": 1, "val": 0, "test": 1})
+
+    def found(**changes: object) -> list[tuple[str, str, str]]:
+        corpora = {"mine": entry.model_copy(update=changes)}
+        checks = doctor.data(paper.model_copy(update={"corpora": corpora}))
+        return [(check.state, check.what, check.found) for check in checks]
+
+    missing = "params/corpora.yaml: mine.options.folder"
+    assert found(options={"annotations": "own", "csv": "clips.csv"}) == [
+        ("missing", "mine csv", f"{missing}: missing key")
+    ]
+    assert found() == [("missing", "mine csv", "clips.csv: no such csv")]
+    (tmp_path / "clips.csv").write_text("file,caption\na.mp4,a\nb.mp4,b\n")
+    assert found() == [("missing", "mine csv", "videos: no such folder")]
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").touch()
+    listed = ("ok", "mine csv", "clips.csv, 2 clips")
+    assert found() == [listed, ("missing", "mine videos", "1 of 2 in videos")]
+    (tmp_path / "videos" / "b.mp4").touch()
+    assert found() == [listed, ("ok", "mine videos", "2 of 2 in videos")]
+
+
+def test_a_list_of_another_count_is_missing(paper: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "drop" / "msrvtt" / "annotations"
+    folder.mkdir(parents=True)
+    (folder / "msrvtt_1ka_test.csv").write_text("key,vid_key,video_id,sentence\nr,m,video0,a cat\n")
+    check = next(check for check in doctor.data(paper) if check.what == "msrvtt test list")
+    assert (check.state, check.found) == (
+        "missing", "data/drop/msrvtt/annotations/msrvtt_1ka_test.csv: 1 clips, but msrvtt test has 1000"
+    )  # fmt: skip
 
 
 def test_berts_vocabulary_is_looked_for_where_bert_is_used(monkeypatch: pytest.MonkeyPatch, paper: Settings) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import dispatch, encoded, files, manifest, paths, written
+from pipeline import checkpoints, dispatch, encoded, files, manifest, paths, written
 from pipeline import ranks as stored
 from pipeline.clips import Clips
 from pipeline.errors import UserError
@@ -27,7 +27,7 @@ from pipeline.retrieval import match
 from pipeline.retrieval.runs import run_gallery
 from pipeline.retrieval.search import embed_text
 from pipeline.settings import Run, Settings, Table, Weights, ZeroShot, load
-from pipeline.training import everything
+from pipeline.training import everything, global_step
 from pipeline.training.train import recipe
 from tests.unit.released_models import write_imagebind, write_languagebind
 
@@ -208,15 +208,21 @@ def test_a_corpus_without_captions_trains_on_written_ones(here: Path) -> None:
         written.usable(s, "scenes", "test")
 
 
+def precision(s: Settings) -> torch.autocast:
+    """As the loop has it."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=s.training.optimisation.precision == "bf16")
+
+
 def step(s: Settings, run: str = "unialign", dropout: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-    """Value and gradients of the first step of a training."""
+    """Value and gradients of the first step of a training, in the precision of its settings."""
     how = recipe(s, run)
     data = everything.Data(s, how.corpora, released.tokenizer(s))
     model = released.stored(s).train(dropout)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(everything.UNUSED))
     made = everything.Step(s, how, model, data, 0, everything.Place())
-    value, _ = made.loss(0)
+    with precision(s):
+        value, _ = made.loss(0)
     value.backward()  # type: ignore[no-untyped-call]
     return value.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
@@ -232,8 +238,10 @@ def test_the_micro_batch_changes_nothing(here: Path, run: str) -> None:
         torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_gradients_are_those_of_plain_autograd(here: Path) -> None:
-    s = settings(optimisation={"micro_batch": 8})
+@pytest.mark.parametrize("bits", ["fp32", "bf16"])
+def test_gradients_are_those_of_plain_autograd(here: Path, bits: str) -> None:
+    """In bf16 too: the pass without gradient leaves no cast weight behind, and no backward pass is cast."""
+    s = settings(optimisation={"micro_batch": 8, "precision": bits})
     s = s.model_copy(update={"vast": s.vast.model_copy(update={"matching_weight": 0.0})})
     value, gradients = step(s, "infonce")
     how = recipe(s, "infonce")
@@ -246,15 +254,30 @@ def test_gradients_are_those_of_plain_autograd(here: Path) -> None:
     which = data.captions(rows, 0, 0)
     texts = [data.clips.captions[row][one] for row, one in zip(rows.tolist(), which, strict=True)]
     vision, audio = data.read(rows.tolist(), 0, 0)
-    tokens = model.encode(vision=vision, audio=audio, text=encoded.tokens(data.words, texts, s.vast.text.length))
-    embedded = model.embed(model.pool(tokens))
+    with precision(s):
+        tokens = model.encode(vision=vision, audio=audio, text=encoded.tokens(data.words, texts, s.vast.text.length))
+    embedded = model.embed({name: pooled.float() for name, pooled in model.pool(tokens).items()})
     chosen = {name: embedded[name] for name in how.modalities}
     plain = made.objective(chosen, {}, model.temperature, how.settings, None)[0]
     plain.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(value, plain.detach())
-    for name, parameter in model.named_parameters():
-        if name in gradients and name != "temperature":
-            torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-3, atol=1e-6, msg=name)
+    expected = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert {name for name, gradient in expected.items() if gradient.any()} <= gradients.keys()
+    for name, gradient in expected.items():
+        if name != "temperature":
+            torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_gradients_are_handed_over_and_not_copied() -> None:
+    """A copy of all gradients is 5 GB at the paper's size."""
+    parameter, gradient = torch.nn.Parameter(torch.zeros(3)), torch.ones(3)
+    place = gradient.data_ptr()
+    value = global_step.Given.apply(torch.tensor(2.0), [gradient], parameter)
+    del gradient
+    (3 * value).backward()
+    assert parameter.grad is not None
+    assert parameter.grad.tolist() == [3.0] * 3
+    assert parameter.grad.data_ptr() == place
 
 
 def test_training_resumes_to_the_same_tensors_and_is_embedded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,9 +291,23 @@ def test_training_resumes_to_the_same_tensors_and_is_embedded(here: Path, monkey
     assert "vast.audio.patch_embedding.weight" in changed
     tied = {"vast.text.cls.predictions.decoder.weight"}
     assert not any(name.removeprefix("vast.").startswith(everything.UNUSED) for name in changed - tied)
-    states = list(paths.state(s, "unialign", "0").iterdir())
-    (states[0] / "step-00000004.safetensors").unlink()
+    state = paths.state(s, "unialign", "0")
+    assert not list(state.iterdir())
+    taken, loss = [], everything.Step.loss
+
+    def stops(self: everything.Step, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        taken.append(step)
+        if taken == [0, 1, 2, 3]:
+            raise KeyboardInterrupt
+        return loss(self, step)
+
+    monkeypatch.setattr(everything.Step, "loss", stops)
+    with pytest.raises(KeyboardInterrupt):
+        call(s, "pipeline.training.train.train", "unialign", [0])
+    assert [checkpoints.steps(left) for left in state.iterdir()] == [[2]]
     call(s, "pipeline.training.train.train", "unialign", [0])
+    assert taken == [0, 1, 2, 3, 2, 3]
+    assert not list(state.iterdir())
     assert all(torch.equal(tensor, once[name]) for name, tensor in load_tensors(weights).items())
     record = json.loads((weights.parent / "run.json").read_text())
     assert "val/mean/cosine/R1" in record["validation"]

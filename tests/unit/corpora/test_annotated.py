@@ -130,10 +130,16 @@ def test_didemo_is_the_published_1003_of_either_list(
             planned(settings(didemo={"test": 4}), "didemo")
 
 
-def test_altered_annotations_are_refused(project: Path) -> None:
-    (project / "data/drop/msrvtt/annotations/msrvtt_1ka_test.json").write_text("[]")
-    with pytest.raises(UserError, match=r"sha256 is .* expected 8326bea2"):
-        planned(settings(msrvtt={"test": 4}))
+def test_of_a_list_of_unknown_sha256_the_count_decides(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "data/drop/msrvtt/annotations/msrvtt_1ka_test.json"
+    rows = [{"video_id": f"video{n}", "desc": f"caption {n}"} for n in range(4)]
+    path.write_text(json.dumps(rows))
+    assert planned(settings(msrvtt={"test": 4}))["clip_id"].tolist() == [f"video{n}" for n in range(4)]
+    note = f"{sources.annotation('msrvtt', 'test')}: sha256 {hashlib.sha256(path.read_bytes()).hexdigest()} is not the"
+    assert [line.startswith(note) for line in capsys.readouterr().err.splitlines()] == [True, True]
+    path.write_text(json.dumps(rows[:3]))
+    with pytest.raises(UserError, match=r"msrvtt_1ka_test\.json: 3 clips, but msrvtt test has 4"):
+        planned(settings(msrvtt={"test": 3}))
 
 
 def test_drop_folder(project: Path) -> None:

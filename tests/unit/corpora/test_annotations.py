@@ -156,7 +156,8 @@ def test_vggsound_classes() -> None:
 def test_drawn_clips() -> None:
     ids = vggsound_test.shipped(ROOT)
     assert ids == sorted(ids)
-    assert vggsound_test.draw([*ids]) == ids
+    # The key of the first of the official list's 15,446 clips that is not drawn.
+    assert max(map(vggsound_test.order, ids)) < "10b5baf43997b626"
     names = [f"c{number}" for number in range(3000)]
     drawn = vggsound_test.draw(names, 100)
     assert drawn == vggsound_test.draw(reversed(names), 100)

@@ -1,13 +1,13 @@
 """Average precision against every order of tied items, streamed and held, with several right answers."""
 
-from itertools import permutations
+from itertools import combinations, permutations
 
 import pytest
 import torch
 
 from pipeline.geometry import SCORES, dense_ranks, ranks, unit
 from pipeline.geometry.ranking import ranks_both
-from pipeline.geometry.ties import average_precision
+from pipeline.geometry.ties import average_precision, places
 
 
 def naive(scores, hits):
@@ -71,3 +71,37 @@ def test_a_collapsed_model_has_the_mean_over_all_places():
     n = 1000
     value = average_precision(torch.tensor([0]), torch.ones(1).double(), torch.tensor([0]), torch.tensor([n]), 1)
     assert float(value) == pytest.approx(sum(1 / k for k in range(1, n + 1)) / n)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [(1, 1), (4, 1), (3, 2), (5, 3), (2, 7)])
+def test_places_are_those_of_every_order(wrong, right):
+    n = 20_000
+    every = combinations(range(wrong + right), right)  # places of the right ones, each as likely as any other
+    orders = [min(own) for own in every]
+    found = places(torch.full((n,), wrong), torch.full((n,), right), 3).bincount(minlength=wrong + 1).double() / n
+    expected = torch.tensor(orders).bincount(minlength=wrong + 1).double() / len(orders)
+    error = (expected * (1 - expected) / n).sqrt()
+    assert found.shape == expected.shape
+    assert ((found - expected).abs() <= 4 * error).all()
+
+
+def test_a_place_is_a_function_of_seed_and_query_number():
+    wrong, right = torch.randint(0, 40, (2, 300), generator=torch.Generator().manual_seed(0))
+    whole = places(wrong, right + 1, 5)
+    assert (whole <= wrong).all()
+    assert whole[wrong == 0].sum() == 0
+    for number in (1, 16, 17, 299):
+        assert torch.equal(places(wrong[:number], right[:number] + 1, 5), whole[:number])
+    others = wrong.clone()
+    others[:200] = 3  # other queries' ties
+    assert torch.equal(places(others, right + 1, 5)[200:], whole[200:])
+    assert not torch.equal(places(wrong, right + 1, 6), whole)
+
+
+def test_places_among_many():
+    n, wrong = 1000, 10**6
+    found = places(torch.full((n,), wrong), torch.ones(n, dtype=torch.int64), 0).double() / wrong
+    assert found.max() <= 1
+    assert found.sort().values.sub(torch.linspace(0, 1, n)).abs().max() < 0.05  # uniform (Kolmogorov-Smirnov)
+    few = places(torch.full((n,), wrong), torch.full((n,), 99), 0).double() / wrong
+    assert float(few.mean()) == pytest.approx(1 / 100, rel=0.15)

@@ -110,6 +110,14 @@ def test_frames_are_stretched(state: State, tmp_path: Path) -> None:
             r"reshaped 1: contra_head_a.linear.weight \[16, 25\] instead of \[16, 24\]",
         ),
         (lambda s: s.update({key_map.POSITIONS: s[key_map.POSITIONS] + 1}), "position_ids is not 0, 1, 2"),
+        (
+            lambda s: s.update({key_map.POSITIONS: torch.arange(7)[None]}),
+            r"reshaped 1: .*position_ids \[1, 7\] instead",
+        ),
+        (
+            lambda s: s.update({"clip_model.logit_scale": torch.ones([])}),
+            "two tensors become vision_encoder.logit_scale",
+        ),
         (lambda s: s.update({"contra_temp": torch.tensor(-0.1)}), "contra_temp is -0.1"),
         (
             lambda s: s.update(

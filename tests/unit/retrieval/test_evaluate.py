@@ -12,7 +12,8 @@ from pipeline.files import load_metadata, load_tensors, save_tensors
 from pipeline.geometry import unit
 from pipeline.reporting.table1 import table1
 from pipeline.retrieval import write_embeddings
-from pipeline.retrieval.evaluate import evaluate
+from pipeline.retrieval.evaluate import FIXED, evaluate
+from pipeline.retrieval.gallery import read_gallery
 from pipeline.retrieval.rank import rank
 from tests.unit import retrieval_project as project
 
@@ -154,6 +155,89 @@ def test_order_of_the_file_does_not_matter(settings, tmp_path):
     assert pick[0] == pick[1]
 
 
+def ranks_of(result):
+    """What is measured of each direction and score, of ranks alone."""
+    kept = ("n", "items", "ties", "median", "mean", "R@1", "R@5", "R@10", "MRR", "mAP")
+    return {(r["direction"], r["score"]): [r[key] for key in kept] for r in result["measures"]}
+
+
+@pytest.mark.parametrize("number", [torch.float32, torch.float64])
+def test_lengths_of_rows_do_not_matter(settings, tmp_path, number):
+    manifest, file = paths.manifest(settings, "scenes"), tmp_path / "mine.safetensors"
+
+    def some_missing(ids, text, items):
+        items["audio"][[4, 11]] = 0
+        return ids, text, items
+
+    write(file, settings, some_missing, noise=1.0, fused={"va": torch.randn(24, 16)})
+    tensors, about = load_tensors(file), load_metadata(file)
+    assert not torch.equal(unit(tensors["test/fused_va"]), tensors["test/fused_va"])
+    whole = evaluate(file, manifest)
+    assert max(values[3] for values in ranks_of(whole).values()) > 1  # some medians: there is something to lose
+    gallery = read_gallery(file, manifest)
+    for seed, spread in enumerate((0.01, 2.0, 15.0)):
+        torch.manual_seed(seed)
+        scaled = {
+            name: tensor.to(number) * 10 ** (spread * (2 * torch.rand(len(tensor), 1, dtype=number) - 1))
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in tensors.items()
+        }
+        save_tensors(file, scaled, about)
+        assert ranks_of(evaluate(file, manifest)) == ranks_of(whole)
+        again = read_gallery(file, manifest)
+        torch.testing.assert_close(again.text, gallery.text, check_dtype=False)
+        assert not again.items["audio"][[4, 11]].any()
+
+
+def test_unit_rows_are_read_bit_for_bit(settings, tmp_path):
+    manifest, file = paths.manifest(settings, "scenes"), tmp_path / "mine.safetensors"
+    torch.manual_seed(5)
+    rows = unit(torch.randn(24, 16)) * (1 + 8e-7 * torch.rand(24, 1))
+    rows[3] = 0
+    write(file, settings, lambda ids, text, items: (ids, text, {"vision": rows}))
+    stored, read = load_tensors(file)["test/vision"], read_gallery(file, manifest).items["vision"]
+    assert torch.equal(stored, read)
+    rows[5] *= 1 + 3e-6
+    write(file, settings, lambda ids, text, items: (ids, text, {"vision": rows}))
+    read = read_gallery(file, manifest).items["vision"]
+    assert (read != rows).any(1).nonzero()[:, 0].tolist() == [5]
+    tensors, about = load_tensors(file), load_metadata(file)
+    for number in (torch.bfloat16, torch.float16):  # unit as far as they can be: not enough for a volume
+        save_tensors(file, tensors | {"test/vision": rows.to(number)}, about)
+        read = read_gallery(file, manifest).items["vision"]
+        assert read.dtype == torch.float32
+        assert (read.double().norm(dim=1) - rows.any(1).double()).abs().max() < 2e-7
+
+
+def test_a_modality_that_no_clip_has(settings, tmp_path, capsys):
+    def deaf(ids, text, items):
+        return ids, text, items | {"audio": torch.zeros_like(items["audio"])}
+
+    path, manifest = write(tmp_path / "mine.safetensors", settings, deaf), paths.manifest(settings, "scenes")
+    geometry = evaluate(path, manifest, output=tmp_path / "out.json")["geometry"]
+    assert geometry["gap"]["text-audio"] is geometry["gap"]["vision-audio"] is None
+    assert geometry["gap"]["text-vision"] > 0
+    assert geometry["effective_rank"]["audio"] is geometry["collinearity"] is None
+    assert geometry["effective_rank"]["vision"] > 1
+    assert json.loads((tmp_path / "out.json").read_text())["geometry"] == geometry
+    printed = capsys.readouterr().out
+    assert "text-audio –, vision-audio –; effective rank: text" in printed
+    assert "audio –; collinearity: –" in printed
+
+
+def test_a_comparison_says_that_the_given_training_is_fixed(settings, tmp_path, capsys):
+    path, manifest = write(tmp_path / "mine.safetensors", settings), paths.manifest(settings, "scenes")
+    evaluate(path, manifest)
+    assert "taken as fixed" not in capsys.readouterr().out
+    found = evaluate(path, manifest, paths.table(settings, "table1", "json"), tmp_path / "out.json")["comparison"]
+    printed = capsys.readouterr().out
+    assert "one training, taken as fixed" in printed
+    assert "P(A > B)" not in printed
+    assert {row["note"] for row in json.loads((tmp_path / "out.json").read_text())["comparison"]} == {FIXED}
+    assert len(found) == 2 * len(RUNS)
+
+
 def test_other_modalities_missing_ones_and_parts_of_a_split(settings, tmp_path):
     def three(ids, text, items):
         items["subtitle"] = unit(text + 0.1)
@@ -258,7 +342,74 @@ def test_another_digest_and_files_that_are_none(settings, tmp_path):
         evaluate(path, manifest, tmp_path / "table.csv")
 
 
+def one_line(message, *arguments):
+    with pytest.raises(UserError, match=message) as caught:
+        evaluate(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_or_reference_that_is_none(settings, tmp_path):
+    path, manifest = write(tmp_path / "mine.safetensors", settings), paths.manifest(settings, "scenes")
+    (tmp_path / "manifest.parquet").write_text("clip_id,split\n")
+    one_line(r"manifest\.parquet: cannot be read as a manifest", path, tmp_path / "manifest.parquet")
+    table = tmp_path / "results" / "smoke" / "tables" / "table1.json"
+    table.parent.mkdir(parents=True)
+    for content, message in (
+        ('{"records": [', "is no JSON"),
+        ("", "is no JSON"),
+        (b"\xff\xfe\x00", "is no JSON"),
+        ("[1, 2]", "holds no table of runs"),
+        ("7", "holds no table of runs"),
+        ('{"records": {"a": 1}}', "holds no table of runs"),
+        ('{"records": ["a", {"section": "main"}, {"section": "other", "run": "a"}]}', "holds no table of runs"),
+    ):
+        table.write_bytes(content if isinstance(content, bytes) else content.encode())
+        one_line(rf"table1\.json: {message}", path, manifest, table)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([f"test{i}" for i in range(24)], r"ids is a list, expected \{split: \[clip ids\]\}"),
+        ("test", "ids is a str, expected"),
+        ({"test": "test0"}, "ids of split 'test' are no list of clip ids"),
+        ({"test": list(range(24))}, "ids of split 'test' are no list of clip ids"),
+        ({"test": None}, "ids of split 'test' are no list of clip ids"),
+        ({"val": ["val0"]}, "no ids of split 'test'"),
+        ({}, "no ids of split 'test'"),
+        (None, "no ids of split 'test'"),
+    ],
+)
+def test_ids_of_another_form(settings, tmp_path, ids, message):
+    path = write(tmp_path / "mine.safetensors", settings)
+    save_tensors(path, load_tensors(path), load_metadata(path) | {"ids": ids})
+    one_line(rf"mine\.safetensors: metadata.* {message}", path, paths.manifest(settings, "scenes"))
+
+
+def test_text_clip_and_text_of_another_shape(settings, tmp_path):
+    path, manifest = write(tmp_path / "mine.safetensors", settings), paths.manifest(settings, "scenes")
+    tensors, about = load_tensors(path), load_metadata(path)
+    for clips, shape in (
+        (torch.arange(24)[:, None], r"\[24, 1\] torch.int64"),
+        (torch.tensor(0), r"\[\] torch.int64"),
+        (torch.arange(24) + 0.5, r"\[24\] torch.float32"),
+    ):
+        save_tensors(path, tensors | {"test/text_clip": clips}, about)
+        one_line(rf"mine\.safetensors: test/text_clip is {shape}; expected a clip's row for each text", path, manifest)
+    save_tensors(path, tensors | {"test/text_clip": torch.arange(24, dtype=torch.int32)}, about)
+    assert evaluate(path, manifest)["n_evaluated"] == 24
+    del tensors["test/text_clip"]
+    for text in (torch.ones(24), torch.tensor(1.0)):
+        save_tensors(path, tensors | {"test/text": text}, about)
+        one_line(r"mine\.safetensors: test/text is \[.*expected \[rows, width\] of floats", path, manifest)
+
+
 def test_writer_checks_lengths(tmp_path):
+    with pytest.raises(ValueError, match=r"text_clip is \[2, 1\]; expected the row of a clip for each text"):
+        write_embeddings(
+            tmp_path / "a.safetensors", ["a", "b"], torch.ones(2, 4), {"vision": torch.ones(2, 4)},
+            text_clip=torch.zeros(2, 1),
+        )  # fmt: skip
     with pytest.raises(ValueError, match="vision: 3 rows for 2 ids"):
         write_embeddings(tmp_path / "a.safetensors", ["a", "b"], torch.ones(2, 4), {"vision": torch.ones(3, 4)})
     with pytest.raises(ValueError, match="text_clip: 1 rows for 2 texts"):

@@ -98,9 +98,12 @@ def test_own_matching_of_few_pairs_is_that_of_all_where_it_counts(settings):
     save_tensors(path, some, load_metadata(path))
     for key, one in ranked(settings, "gram").items():
         assert one.rank.tolist() == whole[key].rank.tolist(), key
-    save_tensors(path, {name: tensor[some["text"] > 0] for name, tensor in some.items()}, load_metadata(path))
-    with pytest.raises(ValueError, match="fewer than 5 items are matched"):
-        rank(settings, "gram", [0])
+    for keep, what in (
+        (some["text"] > 0, "text 'test0#0': 0 of 5"),
+        ((some["clip"] != 7) | (some["text"] == 3), "clip 'test7': 1 of 5"),
+    ):
+        save_tensors(path, {name: tensor[keep] for name, tensor in some.items()}, load_metadata(path))
+        refused(settings, "gram", rf"matching/smoke/gram/0/scenes\.safetensors: {what} pairs; match again")
 
 
 def test_items_with_audio_are_a_gallery_of_their_own(settings):
@@ -121,6 +124,12 @@ def test_items_with_audio_are_a_gallery_of_their_own(settings):
     va2t = found[Key("test", WITH_AUDIO, "VA2T", "volume+itm")]
     assert (va2t.items, len(va2t.query)) == (11, 21)
     assert {key.gallery for key in ranked(settings, HEADS)} == {FULL, WITH_AUDIO, MATCHED}
+    path = paths.own_matching(settings, "gram", 0, "scenes")
+    tensors, about = load_tensors(path), load_metadata(path)
+    # Of text 4 matched with silent clips enough for the whole gallery, too few for the items with audio.
+    few = torch.isin(tensors["clip"], torch.tensor([0, 1, 2, 3, 9])) | (tensors["text"] != 4)
+    save_tensors(path, {name: tensor[few] for name, tensor in tensors.items()}, about)
+    refused(settings, "gram", r"gram/0/scenes\.safetensors: text 'test8#0': 2 of 5 pairs; match again")
     project.write_project(settings, {"gram": 1.0}, silent=range(24))
     assert {key.gallery for key in ranked(settings, "gram")} == {FULL}
 
