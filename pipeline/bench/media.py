@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch  # noqa: F401 (counts its threads when it is imported: not on one core, or later areas had one)
 
 from pipeline.bench.compare import record
 from pipeline.ffmpeg_process import binary

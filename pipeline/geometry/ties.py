@@ -24,7 +24,7 @@ def places(tied: Tensor, correct: Tensor, seed: int) -> Tensor:
     uniform = torch.rand(len(tied), generator=generator, dtype=torch.float64).log()
     wrong, right = tied.cpu().double(), correct.cpu().double()
     low, high = torch.zeros_like(wrong), wrong
-    while bool((low < high).any()):  # bisection: the chance falls with k
+    for _ in range(int(wrong.max()).bit_length() if len(wrong) else 0):  # bisection: the chance falls with k
         middle = ((low + high + 1) / 2).floor()
         above = _log_ways(wrong + right - middle, right) - _log_ways(wrong + right, right) > uniform
         low, high = torch.where(above, middle, low), torch.where(above, high, middle - 1)
