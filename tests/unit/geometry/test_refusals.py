@@ -155,7 +155,7 @@ def test_shapes_are_named():
     [
         (1e-18, 1.0, 1.0, torch.float32),  # squares that are subnormal or zero
         (1e-25, 1.0, 1.0, torch.float32),
-        (1e19, 1.0, 1.0, torch.float32),  # squares beyond the largest number
+        (1e25, 1.0, 1.0, torch.float32),  # squares beyond the largest number
         (1.0, 1e-30, 1e20, torch.float32),
         (1.0, 1e5, 1e15, torch.float32),  # only their product is beyond
         (3e12, 1e4, 1e4, torch.float32),
@@ -176,6 +176,46 @@ def test_lengths_beyond_float32(name, text, first, second, number):
     for one, other in zip(unscaled, found, strict=True):
         assert small or torch.equal(one.rank, other.rank)
         assert other.ties.tolist() == [39 if small else 0] * 40
+
+
+@pytest.fixture
+def in_float64(monkeypatch):
+    """Ranks of both directions without screening."""
+
+    def found(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+            return ranks_both(*arguments)
+
+    return found
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_one_length_beyond_float32(in_float64, name, scale):
+    texts, items = data(2)
+    unscaled = ranks_both(texts, items, SCORES[name], RIGHT, 11)
+    texts[[3, 20]] *= scale
+    found = ranks_both(texts, items, SCORES[name], RIGHT, 11)
+    for one, other, same in zip(unscaled, found, in_float64(texts, items, SCORES[name], RIGHT, 11), strict=True):
+        assert name == "volume" or torch.equal(one.rank, other.rank)
+        assert torch.equal(other.rank, same.rank)
+        assert torch.equal(other.ties, same.ties)
+
+
+def test_items_that_lack_their_short_modality_are_screened_by_their_long_one(in_float64):
+    """Their volume is longer than any with both: what float32 makes of it strays as far as that."""
+    torch.manual_seed(6)
+    texts = unit(torch.randn(1, 32) + 1e-4 * torch.randn(150, 32))
+    items = torch.stack(
+        [1e-4 * unit(torch.randn(150, 32)), 1e3 * unit(torch.randn(1, 32) + 1e-4 * torch.randn(150, 32))]
+    )
+    items[0, ::2] = 0
+    right = torch.arange(150)
+    plain = in_float64(texts, items, volume_score, right, 40)
+    for one, other in zip(plain, ranks_both(texts, items, volume_score, right, 40), strict=True):
+        assert torch.equal(one.rank, other.rank)
+        assert torch.equal(one.ties, other.ties)
 
 
 @pytest.mark.parametrize("name", SCORES)
