@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -100,18 +102,29 @@ def _sort_metadata(path: Path) -> None:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file."""
+    """Read all tensors of a safetensors file; a UserError names one that is damaged."""
     from safetensors.torch import load_file
 
-    return load_file(path)
+    with _whole(path):
+        return load_file(path)
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
-    """Read the metadata written by `save_tensors`."""
+    """Read the metadata written by `save_tensors`; a UserError names a file that is damaged."""
     from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as stream:
+    with _whole(path), safe_open(path, framework="pt") as stream:
         return {key: json.loads(value) for key, value in (stream.metadata() or {}).items()}
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise UserError(f"{path}: damaged ({error}); delete it and run again") from None
 
 
 def sha256(path: Path) -> str:

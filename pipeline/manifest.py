@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from pipeline import parquet
 from pipeline.errors import UserError
-from pipeline.files import atomic
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -81,20 +81,12 @@ def validate(table: DataFrame, source: Path) -> None:
 def write(path: Path, table: DataFrame) -> None:
     """Validate and write a manifest."""
     validate(table, path)
-    with atomic(path) as temporary:
-        table.to_parquet(temporary, index=False)
+    parquet.write(path, table)
 
 
 def read(path: Path) -> DataFrame:
     """Read and validate a manifest; list columns hold Python lists."""
-    import pandas
-
-    if not path.is_file():
-        raise UserError(f"{path}: missing; make it with `snakemake --cores all {path}`")
-    try:
-        table = pandas.read_parquet(path)
-    except (OSError, ValueError, NotImplementedError) as error:  # no parquet, a damaged one, one of a later format
-        raise UserError(f"{path}: cannot be read as a manifest, parquet ({str(error).splitlines()[0]})") from None
+    table = parquet.read(path)
     validate(table, path)
     for name, (kind, _) in COLUMNS.items():
         if kind is list:

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline import parquet
 from pipeline.errors import UserError
-from pipeline.files import atomic
 
 COLUMNS = ("split", "gallery", "direction", "score", "query", "group", "rank", "ties", "precision", "items", "relevant")
 #: Whole galleries, their items with audio alone (where some have none), and the fixed ones whose pairs are all matched.
@@ -88,16 +87,12 @@ def write(path: Path, rankings: Iterable[tuple[Key, Ranking]], metadata: dict[st
         parts.append(pa.table(columns))
     table = pa.concat_tables(parts).unify_dictionaries()
     table = table.replace_schema_metadata({"pipeline": json.dumps(metadata)})
-    with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    parquet.write(path, table)
 
 
 def read(path: Path) -> tuple[dict[Key, Ranking], dict[str, Any]]:
     """Read what `write` wrote; a UserError names a file that is no ranks file."""
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path}: cannot be read as ranks ({str(error).splitlines()[0]}); rank the run again") from None
+    table = parquet.read_arrow(path, "rank the run again")
     lacking = [name for name in COLUMNS if name not in table.column_names]
     if lacking:
         raise UserError(f"{path}: no column '{lacking[0]}'; rank the run again")

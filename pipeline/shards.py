@@ -13,7 +13,8 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -126,7 +127,8 @@ class Shard:
             members = self._members(row, slice(0, -1))
             for chunk in range(chunks):
                 for column, slot in enumerate(wanted):
-                    _unjpeg(members[chunk * count + slot], frames[place, chunk, column])
+                    with self._whole(row):
+                        _unjpeg(members[chunk * count + slot], frames[place, chunk, column])
         return torch.from_numpy(frames)
 
     def audio(self, rows: Sequence[int] | None = None) -> Tensor:
@@ -140,7 +142,8 @@ class Shard:
         for place, row in enumerate(rows):
             if self.samples(row):  # a FLAC file of no sound cannot be opened
                 (member,) = self._members(row, slice(-1, None))
-                _unflac(member, waves[place, : self.samples(row)])
+                with self._whole(row):
+                    _unflac(member, waves[place, : self.samples(row)])
         return torch.from_numpy(waves)
 
     def samples(self, row: int) -> int:
@@ -160,7 +163,8 @@ class Shard:
                 return stream.get_slice("audio")[row, start:stop]
         (member,) = self._members(row, slice(-1, None))
         wave = np.empty(stop - start, np.int16)
-        _unflac(member, wave, start)
+        with self._whole(row):
+            _unflac(member, wave, start)
         return torch.from_numpy(wave)
 
     def _read(self, name: str, rows: list[int]) -> Tensor:
@@ -174,6 +178,15 @@ class Shard:
             if not rows:
                 return part[0:0]
             return torch.cat([part[row : row + 1] for row in rows])
+
+    @contextmanager
+    def _whole(self, row: int) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, RuntimeError) as error:  # simplejpeg's and soundfile's
+            raise UserError(
+                f"{self.path}: clip '{self.ids[row]}' is damaged ({error}); delete the shard and decode again"
+            ) from None
 
     def _members(self, row: int, which: slice) -> list[memoryview]:
         """Some members of a clip, which lie one after the other, in one read."""

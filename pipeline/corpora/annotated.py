@@ -20,15 +20,14 @@ import numpy as np
 import pandas
 from tqdm import tqdm
 
-from pipeline import paths
+from pipeline import parquet, paths
 from pipeline.corpora import annotations as public
 from pipeline.corpora import own, sources, verify, vggsound_test
 from pipeline.corpora.annotations import Item
-from pipeline.corpora.clip import read_plan
 from pipeline.corpora.download import Outcome, Politeness, download
 from pipeline.corpora.journal import DAYS, Journal
 from pipeline.errors import UserError
-from pipeline.files import atomic, sha256
+from pipeline.files import sha256
 from pipeline.settings import Corpus, Settings
 
 
@@ -65,8 +64,7 @@ def plan(settings: Settings, corpus: str) -> None:
         raise UserError(f"params/{settings.scale}.yaml: corpora.{corpus}: all sizes are 0; take the corpus out")
     table = pandas.DataFrame(rows)
     table.insert(0, "index", np.arange(len(table)))
-    with atomic(paths.plan(settings, corpus)) as temporary:
-        table.to_parquet(temporary, index=False)
+    parquet.write(paths.plan(settings, corpus), table)
 
 
 def fetch(settings: Settings, corpus: str, shard: str) -> None:
@@ -78,7 +76,7 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
     Each file is compared with its sha256 where one is given, a download with that of its first fetch, and decoded once,
     so that a damaged one is a row.
     """
-    table = read_plan(paths.plan(settings, corpus))
+    table = parquet.read(paths.plan(settings, corpus))
     table = table[table["shard"] == shard]
     if not len(table):
         known = ", ".join(paths.shards(settings, corpus))
@@ -120,8 +118,7 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
             f"corpus {corpus}, shard {shard}: {len(passing)} of {len(table)} downloads failed for now (first {name}: "
             f"{reason}); run again: only these are asked, and one that failed on {DAYS} days counts as gone"
         )
-    with atomic(paths.rendered(settings, corpus, shard)) as temporary:
-        pandas.DataFrame(rows).to_parquet(temporary, index=False)
+    parquet.write(paths.rendered(settings, corpus, shard), pandas.DataFrame(rows))
 
 
 def _bring(

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 import pandas
 
-from pipeline import manifest, paths
+from pipeline import manifest, parquet, paths
 from pipeline.corpora import shuffled
-from pipeline.corpora.clip import read_plan
 from pipeline.corpora.stamps_source import ROOT, library
 from pipeline.errors import UserError
 from pipeline.files import sha256, write_json
@@ -38,7 +37,7 @@ RIDGE = 1.0
 def check(settings: Settings) -> None:
     """Write `results/<scale>/tables/leakage.json`; a UserError names the first leak, after the file is written."""
     beside = settings.model_copy(update={"corpora": settings.corpora | settings.captioned_corpora()})
-    plans = {name: read_plan(paths.plan(settings, name)) for name in beside.corpora}
+    plans = {name: parquet.read(paths.plan(settings, name)) for name in beside.corpora}
     records = [*_components(beside, plans), *_combinations(beside, plans), *_recordings(beside, plans)]
     for corpus in beside.corpora:
         table = manifest.read(paths.manifest(settings, corpus))

@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas
 
-from pipeline import manifest, paths
-from pipeline.corpora.clip import read_plan
+from pipeline import manifest, parquet, paths
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.settings import Settings
@@ -26,7 +25,7 @@ def merge(settings: Settings, corpus: str) -> None:
     A UserError names corpus, split, coverage, floor and reasons if too few clips of a split can be used, and a shard
     that was decoded under other settings.
     """
-    table = read_plan(paths.plan(settings, corpus))
+    table = parquet.read(paths.plan(settings, corpus))
     outcome: dict[str, dict[str, object]] = {}
     for shard in paths.shards(settings, corpus):
         _same_settings(settings, corpus, shard)
@@ -34,9 +33,7 @@ def merge(settings: Settings, corpus: str) -> None:
             ("render", paths.rendered(settings, corpus, shard)),
             ("decode", paths.decoded(settings, corpus, shard)),
         ):
-            if not file.is_file():
-                raise UserError(f"{file}: missing; make it with `snakemake --cores all {file}`")
-            for row in pandas.read_parquet(file).to_dict("records"):
+            for row in parquet.read(file).to_dict("records"):
                 outcome.setdefault(str(row["clip_id"]), {"shard": shard}).update(
                     {f"{stage}_{key}": row[key] for key in row}
                 )

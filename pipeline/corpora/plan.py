@@ -8,11 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas
 
-from pipeline import paths
+from pipeline import parquet, paths
 from pipeline.corpora import scenes, sounds, stamps, stories
 from pipeline.corpora.clip import Clip
 from pipeline.errors import UserError
-from pipeline.files import atomic
 from pipeline.settings import Settings
 
 #: Kind of corpus → function that plans it.
@@ -66,5 +65,4 @@ def plan(settings: Settings, corpus: str) -> None:
                 )
     table = pandas.DataFrame(rows)
     table.insert(0, "index", np.arange(len(table)))
-    with atomic(paths.plan(settings, corpus)) as temporary:
-        table.to_parquet(temporary, index=False)
+    parquet.write(paths.plan(settings, corpus), table)

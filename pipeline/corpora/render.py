@@ -22,12 +22,10 @@ import ffmpeg
 import numpy as np
 from tqdm import tqdm
 
-from pipeline import ffmpeg_process, paths
+from pipeline import ffmpeg_process, parquet, paths
 from pipeline.corpora import scenes_media, stamps_media
-from pipeline.corpora.clip import read_plan
 from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
-from pipeline.files import atomic
 from pipeline.settings import Media, Settings
 
 BATCH = 16
@@ -56,7 +54,7 @@ def render(settings: Settings, corpus: str, shard: str) -> None:
     """Render a shard's clips and write `rendered/<shard>.parquet` (clip_id, sha256, status, reason)."""
     import pandas
 
-    table = read_plan(paths.plan(settings, corpus))
+    table = parquet.read(paths.plan(settings, corpus))
     table = table[table["shard"] == shard]
     if not len(table):
         raise UserError(
@@ -82,8 +80,7 @@ def render(settings: Settings, corpus: str, shard: str) -> None:
         {"clip_id": name, "sha256": sha, "status": status, "reason": why}
         for name, (sha, status, why) in outcome.items()
     ]
-    with atomic(paths.rendered(settings, corpus, shard)) as temporary:
-        pandas.DataFrame(rows).to_parquet(temporary, index=False)
+    parquet.write(paths.rendered(settings, corpus, shard), pandas.DataFrame(rows))
 
 
 def _batch(jobs: list[Job], media: Media, prefix: Path) -> dict[str, tuple[str, str, str]]:

@@ -19,7 +19,7 @@ MOST = {"train": 220, "val": 100}
 
 
 def compare(settings: Settings) -> None:
-    """Write tables/towers.json: the probe's figures of each candidate, a corpus a column."""
+    """Write tables/candidates.json: the probe's figures of each candidate, a corpus a column."""
     data = {split: tower.read(settings, split) for split in MOST}
     figures: dict[str, dict[str, dict[str, float]]] = {}
     clips: dict[str, dict[str, int]] = {}
@@ -36,7 +36,7 @@ def compare(settings: Settings) -> None:
             clips[corpus] = {split: len(pooled) for split, (pooled, _) in sides.items()}
         print(f"audio tower {name}: {figures[name]}", file=sys.stderr)
     files.write_json(
-        paths.table(settings, "towers", "json"),
+        paths.table(settings, "candidates", "json"),
         {
             "chosen": settings.audio.name,
             "probe": "ridge regression to caption embeddings",

@@ -13,9 +13,8 @@ import numpy as np
 import pandas
 from tqdm import tqdm
 
-from pipeline import paths
+from pipeline import parquet, paths
 from pipeline.errors import UserError
-from pipeline.files import atomic
 from pipeline.media.video import read_frames
 from pipeline.media.waves import NoAudio, read_waves
 from pipeline.media.workers import Failure, Workers
@@ -49,19 +48,13 @@ def decode(settings: Settings, corpus: str, shard: str, reader: Any = read_frame
             outcome += _batch(settings, corpus, shard, batch, readers, writer)
             bar.update(len(batch))
     writer.close()
-    with atomic(paths.decoded(settings, corpus, shard)) as temporary:
-        pandas.DataFrame(outcome).to_parquet(temporary, index=False)
+    parquet.write(paths.decoded(settings, corpus, shard), pandas.DataFrame(outcome))
 
 
 def _clips(settings: Settings, corpus: str, shard: str) -> list[dict[str, Any]]:
     plan, rendered = paths.plan(settings, corpus), paths.rendered(settings, corpus, shard)
-    for file in (plan, rendered):
-        if not file.is_file():
-            raise UserError(f"{file}: missing; make it with `snakemake --cores all {file}`")
-    table = pandas.read_parquet(plan, columns=["index", "clip_id", "shard", "duration"])
-    table = table[table["shard"] == shard].merge(
-        pandas.read_parquet(rendered), on="clip_id", how="left", validate="1:1"
-    )
+    table = parquet.read(plan)[["index", "clip_id", "shard", "duration"]]
+    table = table[table["shard"] == shard].merge(parquet.read(rendered), on="clip_id", how="left", validate="1:1")
     if not len(table):
         raise UserError(f"{plan}: no shard '{shard}'; there are {', '.join(paths.shards(settings, corpus))}")
     unknown = table[table["status"].isna()]

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline import manifest as manifests
@@ -149,10 +148,7 @@ def _other_splits(path: Path, split: str, manifest: str | None, width: int) -> t
     """Tensors of the other splits that a file holds, and the metadata that they come with."""
     if not path.is_file():
         return {}, {}
-    try:
-        tensors = {name: one for name, one in load_tensors(path).items() if not name.startswith(f"{split}/")}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: is there and cannot be read as embeddings ({error}); remove it") from None
+    tensors = {name: one for name, one in load_tensors(path).items() if not name.startswith(f"{split}/")}
     metadata = load_metadata(path) if tensors else {}
     again = "remove the file and write all splits again"
     if tensors and metadata.get("manifest") != manifest:

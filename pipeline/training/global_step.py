@@ -105,8 +105,6 @@ class Step:
         for parameter in parameters:
             parameter.grad = None
         embeddings, conditions = self._first(inputs, step)
-        # Older versions of torch keep casts that were made without gradient: the second pass would train no weight.
-        torch.clear_autocast_cache()
         total, terms, gradients = self._objective(embeddings, equal)
         total = total + self._second(inputs, gradients, conditions, equal[own], embeddings, step, terms)
         trained = [parameter for parameter in parameters if parameter.grad is not None]

@@ -57,13 +57,13 @@ if not SETTINGS.vast.released:
         shell:
             stage_beside("tower --modality audio")
 
-    rule towers:
+    rule candidates:
         input:
             paths.tower_weights(SETTINGS, "audio"),
             MANIFESTS,
             all_shards(paths.shard),
         output:
-            paths.table(SETTINGS, "towers", "json"),
+            paths.table(SETTINGS, "candidates", "json"),
         log:
             log_of("candidates"),
         benchmark:

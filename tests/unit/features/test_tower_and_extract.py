@@ -46,7 +46,7 @@ def test_from_shards_to_features(settings):
     tower.train(settings)
     first = files.load_tensors(paths.tower_weights(settings, "audio"))
     candidates.compare(settings)
-    figures = files.read_json(paths.table(settings, "towers", "json"))
+    figures = files.read_json(paths.table(settings, "candidates", "json"))
     assert figures["chosen"] == settings.audio.name
     assert {name: counts["train"] for name, counts in figures["clips"].items()} == dict.fromkeys(settings.corpora, 24)
     assert all(0 <= row["MRR"] <= 100 for row in figures["validation"][settings.audio.name].values())

@@ -100,7 +100,7 @@ def test_splits_are_written_one_after_the_other(settings, tmp_path):
         with pytest.raises(ValueError, match=f"mine.safetensors: .*{message}.*remove the file and write all splits"):
             add("test", 24, **change)
     file.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"mine.safetensors: is there and cannot be read as embeddings"):
+    with pytest.raises(UserError, match=r"mine.safetensors: damaged .*; delete it"):
         add("test", 24)
 
 
@@ -351,7 +351,7 @@ def one_line(message, *arguments):
 def test_a_manifest_or_reference_that_is_none(settings, tmp_path):
     path, manifest = write(tmp_path / "mine.safetensors", settings), paths.manifest(settings, "scenes")
     (tmp_path / "manifest.parquet").write_text("clip_id,split\n")
-    one_line(r"manifest\.parquet: cannot be read as a manifest", path, tmp_path / "manifest.parquet")
+    one_line(r"manifest\.parquet: damaged or no table", path, tmp_path / "manifest.parquet")
     table = tmp_path / "results" / "smoke" / "tables" / "table1.json"
     table.parent.mkdir(parents=True)
     for content, message in (

@@ -84,7 +84,7 @@ def test_hubs_by_hand(gallery):
 
 
 def test_the_stage_writes_every_seed_and_names_what_is_missing(settings):
-    with pytest.raises(UserError, match="cannot be read as ranks"):
+    with pytest.raises(UserError, match="missing; rank the run again"):
         study(settings, "gram", [0])
     rank(settings, "gram", [0, 1])
     study(settings, "gram", [0, 1])
