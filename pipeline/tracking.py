@@ -2,14 +2,16 @@
 
 One parent run a table, a method's tuning or figure 1; one nested child a run × seed, a trial, a training. A run carries
 a key, the digest of its files, so that importing twice adds nothing; one whose files have changed since is deleted
-(MLflow can restore it), a half-imported one is imported anew. Nothing here can fail a job: what goes wrong is warned of
-and written to the marker file. The store is MLFLOW_TRACKING_URI, or mlflow.db in the project's folder.
+(MLflow can restore it), a half-imported one is imported anew. On a server that several projects share, each knows its
+own runs alone, by their origin. Nothing here can fail a job: what goes wrong is warned of and written to the marker
+file. The store is MLFLOW_TRACKING_URI, or mlflow.db in the project's folder.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import platform
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: Most metrics, params and tags in one request, and most characters of a value, that MLflow takes (1,000 in all).
 METRICS, PARAMS, TEXT = 800, 100, 5000
-TABLE, KEY = "unialign.table", "unialign.key"
+TABLE, KEY, ORIGIN = "unialign.table", "unialign.key", "unialign.origin"
 
 
 def record(settings: Settings, name: str) -> None:
@@ -57,10 +59,10 @@ def _import(experiment: str, every: list[Group], outcome: dict[str, Any]) -> Non
         if not group.children:
             continue
         known = {run.data.tags[KEY]: run.info for run in _runs(client, number, name)}
-        parent = _run(client, number, group.parent, {TABLE: name}, known)
+        parent = _run(client, number, group.parent, {TABLE: name, ORIGIN: origin()}, known)
         client.set_tag(parent, "mlflow.note.content", group.note[:TEXT])
         for child in group.children:
-            _run(client, number, child, {TABLE: name, "mlflow.parentRunId": parent}, known)
+            _run(client, number, child, {TABLE: name, ORIGIN: origin(), "mlflow.parentRunId": parent}, known)
             outcome["runs"].append(child.name)
         for info in known.values():  # of files that are no more
             client.delete_run(info.run_id)
@@ -76,10 +78,16 @@ def _client() -> MlflowClient:
     return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').resolve()}"))
 
 
+def origin() -> str:
+    """Whose runs these are: the folder of the project, on which machine or cluster."""
+    return f"{os.environ.get('SLURM_CLUSTER_NAME') or platform.node()}:{Path.cwd().resolve()}"
+
+
 def _runs(client: MlflowClient, experiment: str, name: str) -> Iterator[Any]:
     page = None
+    wanted = f"tags.`{TABLE}` = '{name}' AND tags.`{ORIGIN}` = '{origin()}'"
     while True:
-        found = client.search_runs([experiment], f"tags.`{TABLE}` = '{name}'", max_results=1000, page_token=page)
+        found = client.search_runs([experiment], wanted, max_results=1000, page_token=page)
         yield from found
         if not (page := found.token):
             return

@@ -69,7 +69,7 @@ def manifest(corpus: Corpus, scale: Scale = None) -> None:
 
 @app.command()
 def random_weights(scale: Scale = None, threads: Threads = None) -> None:
-    """Random weights in the layout of the released VAST, where the settings ask for them (smoke)."""
+    """Random weights in the layouts of the released VAST and ImageBind, where the settings ask for them (smoke)."""
     call("pipeline.features.random_weights.write", scale, threads=threads)
 
 

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from pipeline.corpora.stamps_source import ROOT, build
+from pipeline.digests import code_digest
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.settings import Corpus, Settings
@@ -23,6 +24,8 @@ PACKAGE = "tuxpaint-stamps-default"
 VARIABLE = "STAMPS_ARCHIVE"
 INSIDE = Path("usr/share/tuxpaint/stamps")
 TIME_LIMIT = 900
+#: What makes the index out of the package.
+CODE = code_digest("pipeline.corpora.stamps_source")
 
 
 def fetch(settings: Settings, archive: Path | None = None) -> None:
@@ -48,7 +51,7 @@ def fetch(settings: Settings, archive: Path | None = None) -> None:
     target.mkdir()
     (partial / INSIDE).rename(target / "stamps")
     shutil.copy(partial / "usr/share/doc" / PACKAGE / "copyright", target / "copyright")
-    (target / "package.json").write_text(json.dumps({"package": PACKAGE, "sha256": wanted}) + "\n")
+    (target / "package.json").write_text(json.dumps({"package": PACKAGE, "sha256": wanted, "code": CODE}) + "\n")
     build(target / "stamps", target, language)
     shutil.rmtree(partial)
     if ROOT.exists():
@@ -72,7 +75,7 @@ def _is_whole(language: str, wanted: str) -> bool:
         package = json.loads((ROOT / "package.json").read_text())
     except (OSError, ValueError):
         return False
-    return bool(index["language"] == language and package["sha256"] == wanted)
+    return bool(index["language"] == language and package["sha256"] == wanted and package.get("code") == CODE)
 
 
 def _given(archive: Path, wanted: str) -> Path:

@@ -1,7 +1,7 @@
-"""A checkpoint in the layout of the released VAST with random weights, where `vast.released.random` asks for one.
+"""Random weights in the layouts of the released VAST and ImageBind, where a setting's `random` asks for them.
 
-It goes through the very key map, checks and stages that the released file goes through. It claims nothing: no setting
-but that one leads here, and a missing released file is never replaced by it.
+They go through the very key maps, checks and stages that the released files go through. They claim nothing: no setting
+but that one leads here, and a missing released file is never replaced by one of these.
 """
 
 from __future__ import annotations
@@ -9,21 +9,31 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pipeline import files
 from pipeline.errors import UserError
-from pipeline.models import key_map, released, vast_full
+from pipeline.models import imagebind, key_map, released, vast_full, zero_shot
 from pipeline.settings import Settings
 
 
 def write(settings: Settings) -> None:
-    """Write the file that `vast.released.path` names, a function of the settings' seed and sizes."""
-    wanted = settings.vast.released
-    if wanted is None or not wanted.random:
+    """Write the files that ask for it, each a function of the settings' seed and sizes."""
+    wanted = settings.random()
+    if not wanted:
         raise UserError(
             f"params/{settings.scale}.yaml: vast.released.random: is not set; random weights are never a default"
         )
-    torch.manual_seed(settings.seed)
-    model = vast_full.VastFull(released.config(settings))
-    with files.atomic(Path(wanted.path)) as temporary:
-        torch.save(key_map.released(model), temporary)
+    vast = settings.vast.released
+    if vast and vast.path in wanted:
+        torch.manual_seed(settings.seed)
+        _save(vast.path, key_map.released(vast_full.VastFull(released.config(settings))))
+    for entry in settings.zero_shot.values():
+        if entry.weights.path in wanted:
+            torch.manual_seed(settings.seed)
+            _save(entry.weights.path, imagebind.released(imagebind.ImageBind(zero_shot.IMAGEBIND[entry.model])))
+
+
+def _save(path: str, state: dict[str, Tensor]) -> None:
+    with files.atomic(Path(path)) as temporary:
+        torch.save(state, temporary)

@@ -6,6 +6,7 @@ pieces); equal captions are no negatives, negatives are of the clip's own corpus
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline import files, loop, paths
-from pipeline.digests import digest
+from pipeline.digests import code_digest, digest
 from pipeline.features import clips, convert
 from pipeline.features.augment import augment
 from pipeline.models import text, tokenizer
@@ -113,9 +114,13 @@ def _train(settings: Settings, data: Data) -> LogMelTransformer:
         return total, {"contrast": total}
 
     optimisation = _optimisation(entry.steps, batch, entry.learning_rate)
-    shape = digest([entry, optimisation, settings.vast.text, settings.seed, list(power.shape)])
+    heard = [
+        hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in (data.waves, data.captions, data.corpus)
+    ]
+    code = code_digest("pipeline.features.tower")
+    key = digest([entry, optimisation, settings.vast.text, settings.seed, code, heard])
     loop.fit(
-        model, loss, optimisation, state=paths.state(settings, "tower", shape), seed=settings.seed, label="audio tower"
+        model, loss, optimisation, state=paths.state(settings, "tower", key), seed=settings.seed, label="audio tower"
     )
     return tower.requires_grad_(False).eval()
 

@@ -17,7 +17,8 @@ from torch.nn.functional import gelu, linear, normalize
 
 #: Fused conditions and the modalities whose features they concatenate.
 CONDITIONS = {"v": ("vision",), "a": ("audio",), "va": ("vision", "audio")}
-FLOOR = 0.01
+#: Of a learnt temperature; far below the published ones, so that it stops a division by nothing and no more.
+FLOOR = 1e-4
 
 
 class Heads(nn.Module):
@@ -41,7 +42,7 @@ class Heads(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """The temperature []: as set where it is fixed, not below 0.01 where it is learnt."""
+        """The temperature []: as set where it is fixed, not below FLOOR where it is learnt."""
         return floored(self.raw_temperature)
 
     def forward(
@@ -90,7 +91,7 @@ class Heads(nn.Module):
 
 
 def floored(temperature: Tensor) -> Tensor:
-    """A temperature [] at least 0.01 if it is learnt; its gradient passes."""
+    """A temperature [] at least FLOOR if it is learnt; its gradient passes."""
     if not temperature.requires_grad:
         return temperature
     return temperature + (temperature.clamp_min(FLOOR) - temperature).detach()

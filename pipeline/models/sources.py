@@ -62,7 +62,7 @@ def zero_shot(settings: Settings, methods: Collection[str]) -> dict[str, tuple[W
     """Weights files of the released models among `methods`, by setting, with their sources."""
     found = {}
     for name, entry in settings.zero_shot.items():
-        if name in methods and entry.model in ZERO_SHOT:
+        if name in methods and not entry.weights.random and entry.model in ZERO_SHOT:
             found[f"zero_shot.{name}.weights"] = entry.weights, ZERO_SHOT[entry.model]
         if name in methods and entry.audio_weights:
             found[f"zero_shot.{name}.audio_weights"] = entry.audio_weights, ZERO_SHOT[f"{entry.model} audio"]

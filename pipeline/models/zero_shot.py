@@ -8,8 +8,12 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from pipeline.models import imagebind
 from pipeline.models.released import device
 from pipeline.settings import ZeroShot
+
+#: model of `zero_shot` → sizes
+IMAGEBIND = {"imagebind-huge": imagebind.HUGE, "imagebind-tiny": imagebind.TINY}
 
 
 class Model(Protocol):
@@ -35,9 +39,6 @@ def load(entry: ZeroShot) -> Model:
         heard = (Path(audio.path), audio.sha256) if audio else (None, "")
         model = languagebind.load(Path(weights.path), heard[0], weights.sha256, heard[1])
     else:
-        from pipeline.models import imagebind
-
-        sizes = {"imagebind-huge": imagebind.HUGE, "imagebind-tiny": imagebind.TINY}
-        model = imagebind.load(Path(weights.path), weights.sha256, sizes[entry.model])
+        model = imagebind.load(Path(weights.path), weights.sha256, IMAGEBIND[entry.model])
     placed: Model = model.to(device()).requires_grad_(False)  # type: ignore[assignment]
     return placed

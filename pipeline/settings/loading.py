@@ -32,11 +32,14 @@ def _load(scale: str | None, root: Path, preset: str | None) -> Settings:
     overlay_file = params / f"{scale}.yaml"
     if scale not in ("smoke", "mini", "paper") or not overlay_file.is_file():
         raise UserError(f"params/default.yaml: scale: '{scale}' is none of smoke, mini, paper")
-    overlay = _yaml(overlay_file)
     preset = default.get("preset", "") if preset is None else preset
-    if preset:
-        overlay = _merge(overlay, _preset(params, str(preset), scale))
+    layers = {f"presets/{preset}.yaml": _preset(params, str(preset), scale)} if preset else {}
+    layers[f"{scale}.yaml"] = _yaml(overlay_file)
+    overlay = _merge(layers[f"{scale}.yaml"], layers.get(f"presets/{preset}.yaml", {}))
     registries = {name: _yaml(params / f"{name}.yaml") for name in ("corpora", "methods", "runs", "spaces")}
+    for key in registries["runs"]:
+        if key not in ("runs", "tables"):
+            raise UserError(f"params/runs.yaml: {key}: unknown key; there are runs and tables")
     merged = _merge(default, overlay) | {"scale": scale, "preset": preset}
     merged["corpora"] = _corpora(registries["corpora"], overlay.get("corpora", {}), scale)
     merged["probes"] = _corpora(registries["corpora"], overlay.get("probes", {}), scale)
@@ -46,8 +49,12 @@ def _load(scale: str | None, root: Path, preset: str | None) -> Settings:
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        raise UserError(_first_error(error, default, overlay, str(scale))) from None
+        layers |= {f"{name}.yaml": {name: registries[name]} for name in ("methods", "spaces")}
+        layers |= {"runs.yaml": registries["runs"], "default.yaml": default}
+        layers["corpora.yaml"] = dict.fromkeys(("corpora", "probes"), registries["corpora"])
+        raise UserError(_first_error(error, layers)) from None
     _check_names(settings)
+    _check_corpora(settings, registries["corpora"])
     return settings.model_copy(update={"spaces": _with_rates(settings)})
 
 
@@ -109,19 +116,15 @@ def _corpora(registry: Mapping[str, Any], sizes: Mapping[str, Any], scale: str |
     return {name: _merge(registry[name], size) for name, size in sizes.items() if size is not None}
 
 
-def _first_error(error: ValidationError, default: dict[str, Any], overlay: dict[str, Any], scale: str) -> str:
+def _first_error(error: ValidationError, layers: dict[str, dict[str, Any]]) -> str:
+    """The mistake and the file it stands in: the first of the layers that has its key, or most of it."""
     # A misspelt key is missing by its right name too: the wrong one is what helps.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = [str(part) for part in first["loc"]]
-    key = ".".join(where)
-    if where[0] in ("methods", "spaces", "runs", "tables"):
-        file = f"{where[0]}.yaml" if where[0] in ("methods", "spaces") else "runs.yaml"
-    elif where[0] == "corpora":
-        file = f"{scale}.yaml or params/corpora.yaml"
-    else:
-        file = f"{scale}.yaml" if _has(overlay, where) else "default.yaml"
+    depths = range(len(where), 0, -1)
+    holders = (file for depth in depths for file, layer in layers.items() if _has(layer, where[:depth]))
     problem = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
-    return f"params/{file}: {key}: {problem}"
+    return f"params/{next(holders, 'default.yaml')}: {'.'.join(where)}: {problem}"
 
 
 def _has(tree: Any, where: list[str]) -> bool:
@@ -173,8 +176,33 @@ def _check_names(settings: Settings) -> None:
     for method in settings.spaces:
         if method not in settings.methods:
             raise UserError(f"params/spaces.yaml: unknown method '{method}'; {instead(method, settings.methods)}")
-        if FACTOR in settings.spaces[method] and settings.spaces[method][FACTOR].choices:
-            raise UserError(f"params/spaces.yaml: {method}.{FACTOR}: give low < high")
+        _check_space(settings, method)
+    followed = {"trace": settings.theory.trace, "modalities.runs": settings.theory.modalities.runs}
+    for key, name in ((key, name) for key, names in followed.items() for name in names):
+        if name not in settings.runs or settings.runs[name].method not in settings.methods:
+            raise UserError(f"params: theory.{key}: '{name}' is no trained run; {instead(name, settings.runs)}")
+
+
+def _check_space(settings: Settings, method: str) -> None:
+    entry = settings.methods[method]
+    for key, dimension in settings.spaces[method].items():
+        where = f"params/spaces.yaml: {method}.{key}"
+        if key == FACTOR and dimension.choices:
+            raise UserError(f"{where}: give low < high")
+        if key.startswith("settings."):
+            for value in dimension.choices or dimension.bounds:
+                _check_objective(where, entry.objective, entry.settings | {key.removeprefix("settings."): value})
+        elif key not in (FACTOR, "temperature"):
+            raise UserError(f"{where}: unknown; there are {FACTOR}, temperature and settings.<key>")
+
+
+def _check_corpora(settings: Settings, registry: Mapping[str, Any]) -> None:
+    named = {f"params/runs.yaml: runs.{name}.corpora": run.corpora for name, run in settings.runs.items()}
+    named[f"params/{settings.scale}.yaml: training.corpora"] = settings.training.corpora
+    for where, corpora in named.items():
+        for corpus in corpora:
+            if corpus not in registry:
+                raise UserError(f"{where}: unknown corpus '{corpus}'; {instead(corpus, registry)}")
 
 
 def _check_objective(where: str, objective: str, values: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ class Run(Strict):
     method: str
     tuned: bool = Field(default=False, description="with the winner of the method's tuning")
     corpora: list[str] = Field(default=[], description="training corpora; empty: all of the scale")
-    modalities: list[str] = Field(default=["text", "vision", "audio"])
+    modalities: list[Literal["text", "vision", "audio"]] = Field(default=["text", "vision", "audio"], min_length=2)
     settings: dict[str, Any] = Field(default={}, description="laid over the method's")
     learning_rate: float | None = None
     temperature: float | None = None

@@ -89,6 +89,11 @@ class Settings(Strict):
         """The released model that a run is, if it is one."""
         return self.zero_shot.get(self.run(run).method)
 
+    def random(self) -> list[str]:
+        """Files of random weights that the DAG makes, since the settings ask for them."""
+        named = [self.vast.released, *(entry.weights for entry in self.zero_shot.values())]
+        return [weights.path for weights in named if weights and weights.random]
+
     def trains(self, run: str) -> Literal["heads", "everything"]:
         """What a run changes of its initial model."""
         swept = run in self.runs and run not in self.tables["table1"].runs

@@ -30,12 +30,9 @@ class Weights(Strict):
 
     path: str
     sha256: str = Field(default="", description="checked when given")
-
-
-class Released(Weights):
-    """A released VAST or GRAM checkpoint, or one of the same layout that the DAG makes."""
-
-    random: bool = Field(default=False, description="made by the DAG: random weights, which claim nothing")
+    random: bool = Field(
+        default=False, description="made by the DAG in the released layout: random weights, which claim nothing"
+    )
 
 
 class VisionTower(Strict):
@@ -110,7 +107,7 @@ class Vast(Strict):
     captioning_batch: int = Field(gt=0)
     label_smoothing: float = Field(ge=0, lt=1)
     evidence_captions: int = Field(ge=0, description="validation clips a corpus that are captioned as evidence")
-    released: Released | None = Field(default=None, description="a checkpoint of VAST or GRAM instead of training")
+    released: Weights | None = Field(default=None, description="a checkpoint of VAST or GRAM instead of training")
     optimisation: Optimisation
 
 
@@ -135,6 +132,12 @@ class ZeroShot(Strict):
     audio_weights: Weights | None = Field(
         default=None, description="of the sound, where it has a file of its own; LanguageBind without it is deaf"
     )
+
+    @model_validator(mode="after")
+    def _of_a_layout_that_is_written(self) -> ZeroShot:
+        if (self.weights.random and self.model == "languagebind") or (self.audio_weights and self.audio_weights.random):
+            raise ValueError("weights.random: random weights are written in ImageBind's layout alone")
+        return self
 
 
 class Training(Strict):
@@ -191,7 +194,7 @@ class Modalities(Strict):
 
     counts: list[int]
     subsets: int = Field(gt=0, description="random sets of languages a count")
-    methods: list[str]
+    runs: list[str] = Field(description="whose objective and constants are trained, from random heads")
     test: int = Field(gt=0, description="most test clips: components that no training has seen")
     width: int = Field(gt=0, description="embedding width")
     adapter: int = Field(ge=0)

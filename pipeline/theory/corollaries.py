@@ -142,7 +142,7 @@ def corollaries(settings: Settings) -> None:
                 "intervals": "Student's 95 % over draws (simulation) or seeds (trained embeddings)",
                 "temperature": TEMPERATURE,
                 "shared": SHARED,
-                "holds": "chi is at least the bound, by more than its interval or exactly",
+                "holds": "chi is at least the bound, or its interval reaches it",
             },
         },
     )

@@ -41,15 +41,21 @@ def sharing(settings: Settings) -> None:
         about = {"run": run, "method": settings.run(run).method, "form": form, "score": score, "gallery": gallery}
         for key in found[0]:
             records.append(about | {"measure": key} | estimate([one[key] for one in found], len(found)))
+    by_chance = {"R1": 1 / gallery, "MRR": sum(1 / (place + 1) for place in range(gallery)) / gallery, "joint_gain": 0}
     for record in records:
-        record["rank"] = 1 + sum(
-            other["value"] > record["value"]
-            for other in records
-            if (other["form"], other["measure"]) == (record["form"], record["measure"])
-        )
+        record["chance"] = by_chance[record["measure"].rpartition("/")[2]]
+        record["rank"] = _rank(record, records)
     notes = {"intervals": "Student's 95 % over seeds", "score": "chosen on validation by T2VA MRR", "unit": "share"}
+    notes |= {"rank": "1 + methods whose interval lies above this one's; none where the interval reaches chance"}
     write_json(paths.theory(settings, TABLE), {"records": records, "notes": notes})
     _figure(settings, records)
+
+
+def _rank(record: dict[str, Any], records: list[dict[str, Any]]) -> int | None:
+    if record["ci_low"] is None or record["ci_low"] <= record["chance"]:
+        return None
+    same = [r for r in records if (r["form"], r["measure"]) == (record["form"], record["measure"])]
+    return 1 + sum(other["ci_low"] > record["ci_high"] for other in same)
 
 
 def chosen(validation: list[Tensor]) -> str:

@@ -22,7 +22,7 @@ from pipeline import loop, paths
 from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
 from pipeline.files import atomic, read_json, save_tensors, sha256, write_json
-from pipeline.models.heads import Heads, start
+from pipeline.models.heads import FLOOR, Heads, start
 from pipeline.objectives import FUSED, OBJECTIVES, parse
 from pipeline.objectives.settings import Objective
 from pipeline.pooled import read
@@ -85,6 +85,8 @@ def changed(how: Recipe, changes: Mapping[str, float | str]) -> Recipe:
     values = dict(changes)
     rate = float(values.pop("learning_rate", how.optimisation.learning_rate))
     temperature = float(values.pop("temperature", how.temperature))
+    if how.learn_temperature and temperature < FLOOR:
+        raise UserError(f"params/spaces.yaml: temperature {temperature} is below the floor of a learnt one, {FLOOR}")
     inner = {key.removeprefix("settings."): value for key, value in values.items()}
     try:
         objective = parse(how.objective, asdict(how.settings) | inner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -58,6 +59,11 @@ class Split:
         """First caption row of each distinct caption."""
         rows = torch.full((int(self.number.max()) + 1,), len(self.texts))
         return rows.scatter_reduce(0, self.number, torch.arange(len(self.texts)), "amin")
+
+
+def sources(settings: Settings) -> list[Path]:
+    """The features of all corpora."""
+    return [paths.features(settings, m, corpus) for corpus in settings.corpora for m in ("vision", "audio")]
 
 
 def shapes(settings: Settings) -> dict[str, tuple[int, int]]:

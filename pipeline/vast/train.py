@@ -41,7 +41,8 @@ def train(settings: Settings, run: str = "vast") -> None:
     validation = [data.read(settings, corpus, "val", tokenizer) for corpus in settings.corpora]
     step = Step(settings, model, tokenizer, splits, lowers)
     taught = [[split.clips, split.texts] for split in splits]
-    key = digest([settings.vast, settings.seed, code_digest("pipeline.vast.train"), taught])
+    seen = [files.sha256(path) for path in data.sources(settings)]
+    key = digest([settings.vast, settings.seed, code_digest("pipeline.vast.train"), taught, seen])
     state = paths.state(settings, run, key)
     loop.fit(
         model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from pipeline import dispatch, paths
-from pipeline.files import load_tensors
+from pipeline.files import load_metadata, load_tensors, sha256
 from pipeline.settings import load
 from tests.project import copy_project, run, snakemake
 from tests.workflow.test_dag import jobs
@@ -90,3 +91,7 @@ def test_it_goes_the_papers_way(smoke: Path) -> None:
     trained = load_tensors(smoke / paths.model(settings, "unialign", 0) / "weights.safetensors")
     for name in ("vision.visual.blocks.0.attn.qkv.weight", "audio.patch_embedding.weight"):
         assert not torch.equal(trained[f"vast.{name}"], initial[f"vast.{name}"])
+    # ImageBind's towers, whose vision and text are CLIP's classes, from a file in the released layout.
+    entry = settings.zero_shot["imagebind-tiny"]
+    about = load_metadata(smoke / paths.embeddings(settings, "imagebind-tiny", 0, "scenes"))
+    assert about["model"] == hashlib.sha256(sha256(smoke / entry.weights.path).encode()).hexdigest()

@@ -17,9 +17,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def settings(seeds: int = 2) -> Settings:
-    """The smoke scale with `seeds` seeds."""
+    """The smoke scale with `seeds` seeds of its trained runs."""
     whole = load("smoke", ROOT)
-    table = whole.tables["table1"].model_copy(update={"seeds": seeds})
+    runs = [run for run in whole.tables["table1"].runs if not whole.released(run)]
+    table = whole.tables["table1"].model_copy(update={"seeds": seeds, "runs": runs})
     return whole.model_copy(update={"tables": {"table1": table}})
 
 

@@ -21,7 +21,7 @@ from pipeline.files import load_metadata, load_tensors, save_tensors
 from pipeline.geometry import SCORES
 from pipeline.media import decode
 from pipeline.media.waves import read_waves
-from pipeline.models import key_map, released, vast_full
+from pipeline.models import key_map, released, vast_full, zero_shot
 from pipeline.ranks import FULL, Key
 from pipeline.retrieval import match
 from pipeline.retrieval.runs import run_gallery
@@ -434,6 +434,10 @@ def test_random_weights_are_made_only_where_settings_say_so(here: Path) -> None:
     assert s.vast.released is not None
     whole = torch.load(s.vast.released.path)
     assert {key_map.theirs(name) for name in vast_full.VastFull(released.config(s)).state_dict()} < set(whole)
+    assert s.random() == [s.vast.released.path, s.zero_shot["imagebind-tiny"].weights.path]
+    assert zero_shot.load(s.zero_shot["imagebind-tiny"]).embed_text(["a lion"]).norm().item() == pytest.approx(1)
     vast = s.vast.model_copy(update={"released": s.vast.released.model_copy(update={"random": False})})
     with pytest.raises(UserError, match=r"vast\.released\.random: is not set"):
-        call(s.model_copy(update={"vast": vast}), "pipeline.features.random_weights.write")
+        call(s.model_copy(update={"vast": vast, "zero_shot": {}}), "pipeline.features.random_weights.write")
+    with pytest.raises(ValueError, match="random weights are written in ImageBind's layout alone"):
+        ZeroShot(model="languagebind", batch=1, weights=Weights(path="a.bin", random=True))

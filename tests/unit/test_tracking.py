@@ -159,7 +159,7 @@ def test_trials_are_nested_under_their_methods_tuning(settings: Settings, databa
 
 def test_figure_1_shows_its_trainings_and_traces(settings: Settings, database: Path, tmp_path: Path) -> None:
     shutil.copy(database, tmp_path)
-    one = {"method": "gram", "M": 3, "seed": 0, "modalities": ["text", "vision", "fr"], "values": {"test/zeta": 0.9}}
+    one = {"run": "gram", "M": 3, "seed": 0, "modalities": ["text", "vision", "fr"], "values": {"test/zeta": 0.9}}
     write_json(paths.theory(settings, "modalities"), {"trainings": [one]})
     for run in settings.theory.trace:
         line = [{"value": 0.1}, {"value": None}, {"value": 0.3}]
@@ -184,3 +184,24 @@ def test_batches_and_names() -> None:
     assert list(tracking.batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert tracked.flat({"a": {"b": 1, "c": {"d": 2}}, "e": [3]}) == {"a.b": 1, "a.c.d": 2, "e": [3]}
     assert tracking.named("val/T→V R@1") == "val/T_V R_1"
+
+
+def test_two_projects_on_one_server_leave_each_others_runs(
+    settings: Settings, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(database, tmp_path)
+    tracking.record(settings, "table1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "origin", lambda: "elsewhere")
+        finished(settings, "gram", 1, value=0.75)
+        tracking.record(settings, "table1")
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("unialign-smoke-mini-way")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == sorted(
+        2 * ["table1", "vast seed 0", "gram seed 0", "gram seed 1"]
+    )

@@ -36,7 +36,41 @@ def test_every_scale_loads(scale: str) -> None:
             "name: tiny",
             "params/smoke.yaml: vast.released: goes with the towers",
         ),
-        ("params/runs.yaml", "[vast, ", "[vaast, ", "tables.table1.runs: unknown run 'vaast'"),
+        ("params/smoke.yaml", "[vast, ", "[vaast, ", "tables.table1.runs: unknown run 'vaast'"),
+        (
+            "params/runs.yaml",
+            "tables:\n",
+            "table:\n",
+            "params/runs.yaml: table: unknown key; there are runs and tables",
+        ),
+        ("params/runs.yaml", "corpora: [scenes]", "corpora: [scense]", "unknown corpus 'scense'"),
+        ("params/runs.yaml", "gram: {method: gram}", "gram: {method: gram, modalities: [text, sound]}", "modalities.1"),
+        (
+            "params/smoke.yaml",
+            "  table1:\n    seeds: 1",
+            "  table1:\n    seeds: 0",
+            "params/smoke.yaml: tables.table1.seeds",
+        ),
+        ("params/smoke.yaml", "trace: [infonce,", "trace: [infonec,", "theory.trace: 'infonec' is no trained run"),
+        (
+            "params/smoke.yaml",
+            "runs: [infonce, unialign]",
+            "runs: [vast]",
+            "theory.modalities.runs: 'vast' is no trained",
+        ),
+        ("params/spaces.yaml", "settings.lambda_align:", "settings.lambda_aling:", "unknown setting 'lambda_aling'"),
+        (
+            "params/spaces.yaml",
+            "  temperature: {low",
+            "  temperatur: {low",
+            "vast-continued.temperatur: unknown; there are",
+        ),
+        (
+            "params/corpora.yaml",
+            "  kind: scenes\n",
+            "  kind: scenery\n",
+            "params/corpora.yaml: corpora.scenes.kind: Input should",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:

@@ -98,12 +98,13 @@ def shards_of(path):
 
 
 MANIFESTS = [paths.manifest(SETTINGS, corpus) for corpus in CORPORA]
-#: The checkpoint in released layout that the DAG makes, where the settings ask for random weights.
-RANDOM = (
-    [SETTINGS.vast.released.path]
-    if SETTINGS.vast.released and SETTINGS.vast.released.random
-    else []
-)
+#: Files in released layouts that the DAG makes, where the settings ask for random weights.
+RANDOM = SETTINGS.random()
+
+
+def known(weights):
+    """The file of `weights` if the DAG makes it or it is there; of one that is missing the stage says how to get it."""
+    return [weights.path] if weights.random or Path(weights.path).is_file() else []
 
 
 def initial_weights(run):
@@ -133,10 +134,11 @@ def seeds_of(run):
 
 
 def model_files(table):
-    """The weights of a table's runs."""
+    """The weights of a table's runs; released models have theirs elsewhere."""
     return [
         paths.model(SETTINGS, run, seed) / "weights.safetensors"
         for run in SETTINGS.tables[table].runs
+        if run not in ZERO_SHOT
         for seed in seeds_of(run)
     ]
 
@@ -295,12 +297,18 @@ def downloads(wildcards):
     return int(bool(SETTINGS.corpus(wildcards.corpus).options.get("download")))
 
 
+#: Published figures that tables of retrieval show beside ours.
+PUBLISHED = ["params/paper_tables.csv", "params/independent.csv"]
+
+
 def plan_settings(wildcards):
     """Digest of what a plan depends on; stories draw from the concepts that stamps keep for training."""
     entries = [SETTINGS.corpus(wildcards.corpus)]
     if entries[0].kind in ("stories", "sounds"):
         entries += [each for each in SETTINGS.corpora.values() if each.kind == "stamps"]
-    return digest([[each.model_dump() for each in entries], SETTINGS.seed])
+    return digest(
+        [[each.model_dump() for each in entries], SETTINGS.media.seconds, SETTINGS.seed]
+    )
 
 
 def theory_figures(*names):

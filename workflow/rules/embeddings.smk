@@ -43,6 +43,7 @@ for run in ZERO_SHOT:
         name:
             f"embed_{run.replace('-', '_')}"
         input:
+            known(SETTINGS.released(run).weights),
             expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
             all_shards(paths.shard),
         output:

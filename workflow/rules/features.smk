@@ -3,7 +3,7 @@ if RANDOM:
 
     rule random_weights:
         output:
-            SETTINGS.vast.released.path,
+            RANDOM,
         log:
             log_of("random_weights"),
         benchmark:
@@ -12,7 +12,16 @@ if RANDOM:
             ENVIRONMENT
         params:
             code=code_digest("pipeline.features.random_weights"),
-            settings=digest([SETTINGS.vision, SETTINGS.audio, SETTINGS.seed]),
+            settings=digest(
+                [
+                    SETTINGS.vast,
+                    SETTINGS.vision,
+                    SETTINGS.audio,
+                    SETTINGS.media.chunks,
+                    SETTINGS.zero_shot,
+                    SETTINGS.seed,
+                ]
+            ),
         shell:
             stage("random-weights")
 
@@ -53,7 +62,7 @@ if not SETTINGS.vast.released:
             gpu=min(GPUS, 1),
         params:
             code=code_of("pipeline.features.tower.train"),
-            settings=digest([SETTINGS.audio, SETTINGS.seed]),
+            settings=digest([SETTINGS.audio, SETTINGS.vast.text, SETTINGS.seed]),
         shell:
             stage_beside("tower --modality audio")
 
@@ -75,7 +84,9 @@ if not SETTINGS.vast.released:
             gpu=min(GPUS, 1),
         params:
             code=code_of("pipeline.features.candidates.compare"),
-            settings=digest([SETTINGS.audio_candidates, SETTINGS.seed]),
+            settings=digest(
+                [SETTINGS.audio_candidates, SETTINGS.vast.text, SETTINGS.seed]
+            ),
         shell:
             stage_beside("candidates")
 

@@ -3,6 +3,7 @@ rule report_table1:
     input:
         rank_files("table1"),
         expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+        PUBLISHED,
     output:
         report(
             table_files("table1"),

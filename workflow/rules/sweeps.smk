@@ -145,6 +145,7 @@ rule report_retrieval:
     input:
         lambda wildcards: per_corpus(paths.ranks, wildcards.table),
         expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+        PUBLISHED,
     output:
         report(
             table_files("{table}")

@@ -23,7 +23,7 @@ rule corollaries:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.theory.corollaries"),
-        settings=digest(OPTIONS),
+        settings=digest([OPTIONS, SETTINGS.seed]),
     shell:
         stage_beside("corollaries")
 
@@ -123,10 +123,11 @@ rule modalities:
         settings=digest(
             [
                 OPTIONS,
-                {
-                    m: SETTINGS.methods[m].model_dump()
-                    for m in OPTIONS.modalities.methods
-                },
+                SETTINGS.seed,
+                [
+                    [SETTINGS.run(run), SETTINGS.methods[SETTINGS.run(run).method]]
+                    for run in OPTIONS.modalities.runs
+                ],
             ]
         ),
     shell:

@@ -24,6 +24,7 @@ rule tune_method:
                 },
                 SETTINGS.tuning.model_dump(),
                 SETTINGS.training.model_dump(),
+                SETTINGS.seed,
             ]
         ),
     shell:

@@ -13,7 +13,7 @@ if SETTINGS.vast.released:
     rule vast:
         # The released model needs no clips; its frozen towers come out of the same file.
         input:
-            RANDOM,
+            known(SETTINGS.vast.released),
         output:
             [
                 VAST / name
@@ -52,7 +52,9 @@ else:
             gpu=min(GPUS, 1),
         params:
             code=code_of("pipeline.vast.train.train"),
-            settings=digest([SETTINGS.vast, SETTINGS.seed]),
+            settings=lambda wildcards: digest(
+                [SETTINGS.vast, SETTINGS.run(wildcards.initial), SETTINGS.seed]
+            ),
         shell:
             stage("vast --run {wildcards.initial}")
 

@@ -72,7 +72,7 @@ def test_differences_to_the_first_row_carry_a_verdict(settings: Settings) -> Non
 
 
 def test_files_hold_every_number_with_its_uncertainty(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    prepare(settings, "table5", [0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    prepare(settings, "table5", [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7, 0.7])
     sweep(settings, "table5")
     rows = read_json(paths.table(settings, "table5", "json"))["records"]
     for row in rows:

@@ -64,14 +64,20 @@ def test_geometry_of_a_table(settings: Settings) -> None:
 
 def test_sharing_ranks_methods_within_a_form(settings: Settings) -> None:
     noise = {"infonce": 0.05, "gram": 1.0, "pmrl": 2.0, "unialign": 4.0}
-    for run in settings.tables["sharing"].runs:
+    table = settings.tables["sharing"].model_copy(update={"seeds": 2})
+    settings = settings.model_copy(update={"tables": settings.tables | {"sharing": table}})
+    for run in table.runs:
         row = settings.run(run)
-        store(paths.embeddings(settings, run, 0, row.corpora[0]), noise[row.method])
+        for seed in (0, 1):
+            store(paths.embeddings(settings, run, seed, row.corpora[0]), noise[row.method], seed)
     sharing(settings)
     records = read_json(paths.theory(settings, "sharing"))["records"]
     assert {record["form"] for record in records} == {"redundant", "unique", "synergistic"}
     best = [record for record in records if record["measure"] == "T2VA/R1" and record["rank"] == 1]
     assert {record["method"] for record in best} == {"infonce"}
+    for record in records:
+        assert (record["rank"] is None) == (record["ci_low"] <= record["chance"])
+    assert {record["chance"] for record in records if record["measure"] == "joint_gain"} == {0}
     assert paths.figure(settings, "sharing", "png").is_file()
 
 

@@ -41,7 +41,7 @@ def test_every_number_has_its_uncertainty(settings: Settings) -> None:
     module.modalities(settings)
     found = read_json(paths.theory(settings, "modalities"))
     options = settings.theory.modalities
-    assert len(found["trainings"]) == len(options.methods) * len(options.counts) * options.subsets
+    assert len(found["trainings"]) == len(options.runs) * len(options.counts) * options.subsets
     for record in found["records"]:
         assert {"value", "sd", "n", "seeds", "ci_low", "ci_high"} <= record.keys()
         assert record["n"] == options.subsets
@@ -71,7 +71,7 @@ def test_first_weights_of_the_query_pair_are_the_same_for_every_count() -> None:
 
 def test_growth_is_the_paired_change_and_the_rank_correlation() -> None:
     trainings = [
-        {"method": "m", "M": count, "seed": seed, "values": {"k": count + 0.1 * seed}}
+        {"run": "m", "M": count, "seed": seed, "values": {"k": count + 0.1 * seed}}
         for count in (2, 5, 10)
         for seed in (0, 1, 2)
     ]
@@ -81,3 +81,20 @@ def test_growth_is_the_paired_change_and_the_rank_correlation() -> None:
     assert (found["spearman"]["value"], found["spearman"]["n"]) == (pytest.approx(1), 3)
     flat = [one | {"values": {"k": float(one["seed"])}} for one in trainings]
     assert module.growth(flat, "m", "k")["verdict"] == "unclear"
+
+
+def test_chi_grows_from_three_modalities_on() -> None:
+    trainings = [{"run": "m", "M": count, "values": {"test/chi": float(count > 2)}} for count in (2, 3, 10)]
+    assert module.growth(trainings, "m", "test/chi")["value"] == 0
+    assert module.growth(trainings, "m", "test/chi")["from"] == 3
+
+
+def test_a_change_of_recall_knows_how_few_captions_there_are() -> None:
+    """Equal seeds: no spread between them, and still an interval as wide as that of 50 captions."""
+    before = [[True] * 5 + [False] * 45] * 4
+    after = [[False] * 4 + [True] * 3 + [False] * 43] * 4
+    found = module.recalled(before, after, 500, 1)
+    assert (found["value"], found["sd"], found["n"], found["seeds"]) == (pytest.approx(-0.04), 0, 50, 4)
+    assert found["verdict"] == "unclear"
+    assert -0.16 < found["ci_low"] < -0.08
+    assert 0.02 < found["ci_high"] < 0.1
