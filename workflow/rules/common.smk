@@ -249,6 +249,8 @@ SHARING = [
     for run in FORMS
     if not any(run in t.runs for n, t in SETTINGS.tables.items() if n != "sharing")
 ]
+#: Somebody's released models: embedded as they are.
+ZERO_SHOT = [run for run in SETTINGS.runs if SETTINGS.released(run)]
 #: Runs from `vast` that share a job with others, where trainings are short; Table 1's only where they are tiny.
 BATCHED = [
     run
@@ -256,12 +258,11 @@ BATCHED = [
     if SETTINGS.training.runs_per_job > 1
     and (SETTINGS.table1_runs_per_job > 1 or run not in SETTINGS.tables["table1"].runs)
     and SETTINGS.initial(run) == "vast"
+    and run not in ZERO_SHOT
 ]
 SINGLE = [run for run in SETTINGS.runs if run not in {*BATCHED, *SHARING}]
 #: Runs whose own matching re-ranks them.
 OWN = [run for run in SETTINGS.runs if SETTINGS.matched_by(run) == "own"]
-#: Somebody's released models: embedded as they are.
-ZERO_SHOT = [run for run in SETTINGS.runs if SETTINGS.released(run)]
 
 
 def batches(runs):
