@@ -3,7 +3,7 @@
 * no component of stamps is in two splits of a corpus of kind `stamps`, and its test and val components are in no other
   corpus; no set of concepts of `stories`, no content of `scenes` is in two splits, corpora of one kind taken together;
   no recording of `sounds` is in two splits, or is one that the other corpora say; no media file is byte-equal in two
-  splits;
+  splits (a rendered file carries its recipe's digest: equal ones are clips planned twice, no more can be seen so);
 * a ridge probe from nuisance alone (duration, file size, ground colour, number in the path, language) to the words of
   the caption (of `sounds`: of concept and class), fitted on train, retrieves test captions no better than chance:
   neither its R@1, equal captions being hits, nor the share of captions that the true one beats may exceed the 99.9 %

@@ -1,4 +1,4 @@
-"""Tables of sweeps: Tables 2, 4, 5, readings, dose, weights, anchors, gaps — one module, any list of runs.
+"""Tables of sweeps: Tables 2, 4, 5, readings, dose, weights, anchors, gathers, gaps — one module, any list of runs.
 
 Retrieval from stored ranks by plain cosine (the score that all rows can be compared by) and by the score chosen on
 validation; the difference to the table's first row with its interval and verdict; geometry beside it from

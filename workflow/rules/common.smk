@@ -238,6 +238,7 @@ SWEEPS = [
     "dose",
     "weights",
     "anchors",
+    "gathers",
     "gaps",
 ]
 RETRIEVAL_TABLES = [name for name in RERANKED if name != "table1"]
@@ -288,9 +289,14 @@ def batches(runs):
 
 
 def sources(wildcards):
-    """What a corpus is planned from."""
-    kind = SETTINGS.corpus(wildcards.corpus).kind
-    return ancient(FETCHED) if kind in ("stamps", "stories", "sounds") else []
+    """What a corpus is planned from: the stamps, or the annotations that are there; of missing ones the stage tells."""
+    entry = SETTINGS.corpus(wildcards.corpus)
+    if entry.kind == "annotated":
+        registry = entry.options.get("annotations", wildcards.corpus)
+        lists = sorted(Path("data/drop", registry, "annotations").glob("*.*"))
+        own = Path(entry.options["csv"]) if "csv" in entry.options else None
+        return [str(path) for path in [*lists, own] if path and path.is_file()]
+    return ancient(FETCHED) if entry.kind in ("stamps", "stories", "sounds") else []
 
 
 def downloads(wildcards):

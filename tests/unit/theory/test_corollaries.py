@@ -78,3 +78,24 @@ def test_systematic_part_is_measured_over_negatives() -> None:
     assert found["systematic_share"] == 1.0
     assert found["systematic"] == pytest.approx(4 / 5)
     assert found["zeta"] == pytest.approx(1.0)
+
+
+def test_residuals_of_the_forces_by_naive_loops() -> None:
+    torch.manual_seed(2)
+    z = unit(torch.randn(4, 6, 5, dtype=torch.float64))
+    found = on_embeddings(z, anchor=1, temperature=0.3)
+    along, cosines = [], []
+    for row in range(6):
+        positives = [z[m, row] for m in (0, 2, 3)]
+        direction = sum(positives) / torch.stack(positives).sum(0).norm()
+        residuals = []
+        for m in (0, 2, 3):
+            weights = [math.exp(float(z[1, row] @ z[m, k]) / 0.3) for k in range(6)]
+            force = sum(weights[k] / sum(weights) * z[m, k] for k in range(6) if k != row)
+            along.append(float(force @ direction))
+            rest = force - along[-1] * direction
+            residuals.append(rest / rest.norm())
+        cosines += [float(residuals[i] @ residuals[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert found["residual_cosine"] == pytest.approx(sum(cosines) / len(cosines))
+    assert found["systematic"] == pytest.approx(sum(along) / len(along))
+    assert found["systematic_share"] == pytest.approx(sum(value > 0 for value in along) / len(along))

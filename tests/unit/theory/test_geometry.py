@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from pipeline import paths
 from pipeline.files import read_json, save_tensors
-from pipeline.geometry import unit
+from pipeline.geometry import conflict, frechet_distance, holder_divergence, unit
 from pipeline.settings import Settings, load
 from pipeline.theory.geometry import geometry, measures
 from pipeline.theory.sharing import chosen, measured, sharing
@@ -48,6 +49,20 @@ def test_measures_against_naive_ones() -> None:
     values = [float(torch.linalg.eigvalsh(z[:, i] @ z[:, i].T)[-1]) / 3 for i in range(10)]
     assert found["collinearity"] == pytest.approx(sum(values) / 10)
     assert measures(z[:1].expand(3, -1, -1))["gap"] == pytest.approx(0)
+    conflicts = [conflict(z, anchor, 0.07) for anchor in range(3)]
+    for place, name in enumerate(("zeta", "chi")):
+        assert found[name] == pytest.approx(sum(float(each[place].mean()) for each in conflicts) / 3)
+    for name, width in (("uniformity", 0.07), ("uniformity_wide", 0.5)):
+        squared = [(x[:, None] - x).square().sum(-1) for x in z]
+        kernels = [(-d[~torch.eye(10, dtype=torch.bool)] / (2 * width**2)).exp().view(10, 9) for d in squared]
+        assert found[name] == pytest.approx(sum(float(kernel.mean(1).log().mean()) for kernel in kernels) / 3)
+    for name, width in (("holder", 0.07), ("holder_wide", 0.5)):
+        assert found[name] == pytest.approx(float(holder_divergence(z, width)))
+    shares = [torch.linalg.svdvals(x) / torch.linalg.svdvals(x).sum() for x in z]
+    ranks = [math.exp(-float((share * share.log()).sum())) for share in shares]
+    assert found["effective_rank"] == pytest.approx(sum(ranks) / 3)
+    distances = [frechet_distance(x, y) for x, y in combinations(z, 2)]
+    assert found["frechet"] == pytest.approx(float(sum(distances)) / 3)
 
 
 def test_geometry_of_a_table(settings: Settings) -> None:
