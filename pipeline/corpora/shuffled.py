@@ -8,8 +8,8 @@ binomial bound would raise false alarms. Each seed of a run deals the captions o
 seeds that of chance with all dependence between queries; it is taken to be no smaller than that of independent ones.
 A mean over S seeds may exceed chance by Student's t, at 99.9 % over all checks together, times spread / √S.
 
-What a check could have shown is told by the same method trained on true text: where that does not pass the limit either,
-not even a test set learnt as well as unseen clips are found would be seen, and the check says little.
+What a check could have shown is told by the same method trained on true text: where that does not pass the limit
+either, not even a test set learnt as well as unseen clips are found would be seen, and the check says little.
 """
 
 from __future__ import annotations
