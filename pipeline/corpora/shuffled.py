@@ -60,12 +60,12 @@ def checks(settings: Settings) -> Iterator[dict[str, Any]]:
         raise UserError(f"params: tables.{TABLE}.seeds: {table.seeds}; two dealings of the captions are needed")
     values, chances = _measured(settings, {run: run for run in table.runs})
     true, _ = _measured(settings, {settings.run(run).method: run for run in table.runs})
-    checks = sum(map(len, values.values()))
+    number = sum(map(len, values.values()))
     for (corpus, what), by_run in values.items():
         for run, found in by_run.items():
             chance = chances[corpus, what]
             spread = max(float(np.std(other, ddof=1)) for other in by_run.values() if len(other) > 1)
-            most = limit(chance, spread, table.seeds, len(found), LEVEL / checks)
+            most = limit(chance, spread, table.seeds, len(found), LEVEL / number)
             honest = true[corpus, what].get(run)
             yield {
                 "corpus": corpus,

@@ -252,10 +252,24 @@ def annotation(corpus: str, split: str) -> Path:
         if file.sha256 and (found := sha256(path)) != file.sha256:
             print(f"{path}: sha256 {found} is not the known one; its count and ids decide", file=sys.stderr)
         return path
-    for ending in (".json", ".csv", ".txt"):
-        if path.with_suffix(ending).is_file():
-            return path.with_suffix(ending)
+    for other in _layouts(path):
+        if other.is_file():
+            return other
     raise UserError(f"{path}: missing; put it there: {ways(file.sources)}")
+
+
+def annotation_lists(corpus: str) -> list[Path]:
+    """Where a corpus's annotation files may lie, in any layout, and the list of ids that is shipped for VGGSound."""
+    if corpus not in SOURCES:
+        return []
+    folder = DROP / corpus / "annotations"
+    every = [folder / file.name for file in SOURCES[corpus].files]
+    shipped = [Path("params/vggsound_test_1024.txt")] if corpus == "vggsound" else []
+    return [*dict.fromkeys(path for file in every for path in (file, *_layouts(file))), *shipped]
+
+
+def _layouts(path: Path) -> list[Path]:
+    return [path.with_suffix(ending) for ending in (".json", ".csv", ".txt")]
 
 
 def ways(sources: tuple[Source, ...]) -> str:

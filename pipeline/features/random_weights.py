@@ -22,7 +22,8 @@ def write(settings: Settings) -> None:
     wanted = settings.random()
     if not wanted:
         raise UserError(
-            f"params/{settings.scale}.yaml: vast.released.random: is not set; random weights are never a default"
+            f"params/{settings.scale}.yaml: no weights are random (vast.released.random, "
+            "zero_shot.<name>.weights.random); they are never a default"
         )
     vast = settings.vast.released
     if vast and vast.path in wanted:

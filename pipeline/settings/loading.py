@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import UserError, instead
-from pipeline.objectives import parse
+from pipeline.settings import names
 from pipeline.settings.registries import Dimension
 from pipeline.settings.resolved import Settings
-
-#: The dimension of params/spaces.yaml that becomes `learning_rate`.
-FACTOR = "learning_rate_factor"
 
 
 def load(scale: str | None = None, root: Path | None = None, preset: str | None = None) -> Settings:
@@ -46,15 +43,15 @@ def _load(scale: str | None, root: Path, preset: str | None) -> Settings:
     merged["methods"], merged["spaces"] = registries["methods"], registries["spaces"]
     merged["runs"] = _merge(registries["runs"].get("runs", {}), overlay.get("runs", {}))
     merged["tables"] = _merge(registries["runs"].get("tables", {}), overlay.get("tables", {}))
+    layers |= {f"{name}.yaml": {name: registries[name]} for name in ("methods", "spaces")}
+    layers |= {"runs.yaml": registries["runs"], "default.yaml": default}
+    layers["corpora.yaml"] = dict.fromkeys(("corpora", "probes"), registries["corpora"])
+    where = partial(_where, layers)
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        layers |= {f"{name}.yaml": {name: registries[name]} for name in ("methods", "spaces")}
-        layers |= {"runs.yaml": registries["runs"], "default.yaml": default}
-        layers["corpora.yaml"] = dict.fromkeys(("corpora", "probes"), registries["corpora"])
-        raise UserError(_first_error(error, layers)) from None
-    _check_names(settings)
-    _check_corpora(settings, registries["corpora"])
+        raise UserError(_first_error(error, where)) from None
+    names.check(settings, registries["corpora"], where)
     return settings.model_copy(update={"spaces": _with_rates(settings)})
 
 
@@ -68,7 +65,7 @@ def _with_rates(settings: Settings) -> dict[str, dict[str, Dimension]]:
 
     return {
         method: {
-            "learning_rate" if key == FACTOR else key: rate(dimension) if key == FACTOR else dimension
+            "learning_rate" if key == names.FACTOR else key: rate(dimension) if key == names.FACTOR else dimension
             for key, dimension in space.items()
         }
         for method, space in settings.spaces.items()
@@ -116,97 +113,23 @@ def _corpora(registry: Mapping[str, Any], sizes: Mapping[str, Any], scale: str |
     return {name: _merge(registry[name], size) for name, size in sizes.items() if size is not None}
 
 
-def _first_error(error: ValidationError, layers: dict[str, dict[str, Any]]) -> str:
-    """The mistake and the file it stands in: the first of the layers that has its key, or most of it."""
+def _first_error(error: ValidationError, where: Callable[..., str]) -> str:
     # A misspelt key is missing by its right name too: the wrong one is what helps.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    where = [str(part) for part in first["loc"]]
-    depths = range(len(where), 0, -1)
-    holders = (file for depth in depths for file, layer in layers.items() if _has(layer, where[:depth]))
     problem = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
-    return f"params/{next(holders, 'default.yaml')}: {'.'.join(where)}: {problem}"
+    return f"{where(*map(str, first['loc']))}: {problem}"
 
 
-def _has(tree: Any, where: list[str]) -> bool:
-    for part in where:
+def _where(layers: Mapping[str, Any], *keys: str) -> str:
+    """A key and the file it stands in: the first of the layers that has it, or most of it."""
+    depths = range(len(keys), 0, -1)
+    holders = (file for depth in depths for file, layer in layers.items() if _has(layer, keys[:depth]))
+    return f"params/{next(holders, 'default.yaml')}: {'.'.join(keys)}"
+
+
+def _has(tree: Any, keys: Sequence[str]) -> bool:
+    for part in keys:
         if not isinstance(tree, dict) or part not in tree:
             return False
         tree = tree[part]
     return True
-
-
-#: Towers of the released VAST, at its sizes or small ones; all others feed an initial model that is trained.
-RELEASED_TOWERS = {("eva01-g-14", "beats"), ("eva01-tiny", "beats-tiny")}
-
-
-def _check_towers(settings: Settings) -> None:
-    towers = settings.vision.name, settings.audio.name
-    if (towers in RELEASED_TOWERS) != (settings.vast.released is not None):
-        known = " or ".join(" and ".join(pair) for pair in sorted(RELEASED_TOWERS))
-        raise UserError(
-            f"params/{settings.scale}.yaml: vast.released: goes with the towers {known}, and they with it; "
-            f"here are {' and '.join(towers)}"
-        )
-
-
-def _check_names(settings: Settings) -> None:
-    _check_towers(settings)
-    for name, entry in settings.methods.items():
-        _check_objective(f"params/methods.yaml: {name}", entry.objective, entry.settings)
-    for name, run in settings.runs.items():
-        if run.method != "vast" and run.method not in settings.zero_shot:
-            if run.method not in settings.methods:
-                others = instead(run.method, [*settings.methods, *settings.zero_shot])
-                raise UserError(f"params/runs.yaml: runs.{name}.method: unknown method '{run.method}'; {others}")
-            entry = settings.methods[run.method]
-            _check_objective(f"params/runs.yaml: runs.{name}", entry.objective, entry.settings | run.settings)
-        if run.initial not in settings.runs or settings.runs[run.initial].method != "vast":
-            raise UserError(f"params/runs.yaml: runs.{name}.initial: '{run.initial}' is no run of method vast")
-        if run.tuned and run.method not in settings.spaces:
-            raise UserError(f"params/spaces.yaml: no space for '{run.method}', which runs.{name} asks for")
-    for name, table in settings.tables.items():
-        for row in table.runs:
-            if row not in settings.runs:
-                raise UserError(
-                    f"params/runs.yaml: tables.{name}.runs: unknown run '{row}'; {instead(row, settings.runs)}"
-                )
-        for row in table.labels:
-            if row not in table.runs:
-                raise UserError(f"params/runs.yaml: tables.{name}.labels: '{row}' is no run of the table")
-    for method in settings.spaces:
-        if method not in settings.methods:
-            raise UserError(f"params/spaces.yaml: unknown method '{method}'; {instead(method, settings.methods)}")
-        _check_space(settings, method)
-    followed = {"trace": settings.theory.trace, "modalities.runs": settings.theory.modalities.runs}
-    for key, name in ((key, name) for key, names in followed.items() for name in names):
-        if name not in settings.runs or settings.runs[name].method not in settings.methods:
-            raise UserError(f"params: theory.{key}: '{name}' is no trained run; {instead(name, settings.runs)}")
-
-
-def _check_space(settings: Settings, method: str) -> None:
-    entry = settings.methods[method]
-    for key, dimension in settings.spaces[method].items():
-        where = f"params/spaces.yaml: {method}.{key}"
-        if key == FACTOR and dimension.choices:
-            raise UserError(f"{where}: give low < high")
-        if key.startswith("settings."):
-            for value in dimension.choices or dimension.bounds:
-                _check_objective(where, entry.objective, entry.settings | {key.removeprefix("settings."): value})
-        elif key not in (FACTOR, "temperature"):
-            raise UserError(f"{where}: unknown; there are {FACTOR}, temperature and settings.<key>")
-
-
-def _check_corpora(settings: Settings, registry: Mapping[str, Any]) -> None:
-    named = {f"params/runs.yaml: runs.{name}.corpora": run.corpora for name, run in settings.runs.items()}
-    named[f"params/{settings.scale}.yaml: training.corpora"] = settings.training.corpora
-    for where, corpora in named.items():
-        for corpus in corpora:
-            if corpus not in registry:
-                raise UserError(f"{where}: unknown corpus '{corpus}'; {instead(corpus, registry)}")
-
-
-def _check_objective(where: str, objective: str, values: dict[str, Any]) -> None:
-    try:
-        parse(objective, values)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from None

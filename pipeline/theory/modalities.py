@@ -55,7 +55,7 @@ MEASURES = {
 
 
 def modalities(settings: Settings) -> None:
-    """Train heads for each M, subset and method; write theory/modalities.json and figure1."""
+    """Train heads for each M, subset and run; write theory/modalities.json and figure1."""
     options = settings.theory.modalities
     source = paths.polyglot_features(settings)
     if not source.is_file():

@@ -437,7 +437,7 @@ def test_random_weights_are_made_only_where_settings_say_so(here: Path) -> None:
     assert s.random() == [s.vast.released.path, s.zero_shot["imagebind-tiny"].weights.path]
     assert zero_shot.load(s.zero_shot["imagebind-tiny"]).embed_text(["a lion"]).norm().item() == pytest.approx(1)
     vast = s.vast.model_copy(update={"released": s.vast.released.model_copy(update={"random": False})})
-    with pytest.raises(UserError, match=r"vast\.released\.random: is not set"):
+    with pytest.raises(UserError, match=r"no weights are random .*; they are never a default"):
         call(s.model_copy(update={"vast": vast, "zero_shot": {}}), "pipeline.features.random_weights.write")
     with pytest.raises(ValueError, match="random weights are written in ImageBind's layout alone"):
         ZeroShot(model="languagebind", batch=1, weights=Weights(path="a.bin", random=True))

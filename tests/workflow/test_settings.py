@@ -36,7 +36,7 @@ def test_every_scale_loads(scale: str) -> None:
             "name: tiny",
             "params/smoke.yaml: vast.released: goes with the towers",
         ),
-        ("params/smoke.yaml", "[vast, ", "[vaast, ", "tables.table1.runs: unknown run 'vaast'"),
+        ("params/smoke.yaml", "[vast, ", "[vaast, ", "params/smoke.yaml: tables.table1.runs: unknown run 'vaast'"),
         (
             "params/runs.yaml",
             "tables:\n",
@@ -51,12 +51,17 @@ def test_every_scale_loads(scale: str) -> None:
             "  table1:\n    seeds: 0",
             "params/smoke.yaml: tables.table1.seeds",
         ),
-        ("params/smoke.yaml", "trace: [infonce,", "trace: [infonec,", "theory.trace: 'infonec' is no trained run"),
+        (
+            "params/smoke.yaml",
+            "trace: [infonce,",
+            "trace: [infonec,",
+            "params/smoke.yaml: theory.trace: 'infonec' is no trained run",
+        ),
         (
             "params/smoke.yaml",
             "runs: [infonce, unialign]",
             "runs: [vast]",
-            "theory.modalities.runs: 'vast' is no trained",
+            "params/smoke.yaml: theory.modalities.runs: 'vast' is no trained",
         ),
         ("params/spaces.yaml", "settings.lambda_align:", "settings.lambda_aling:", "unknown setting 'lambda_aling'"),
         (

@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from pipeline import paths
+from pipeline.corpora.sources import annotation_lists
 from pipeline.digests import code_digest, digest
 from pipeline.dispatch import resolve
 from pipeline.errors import UserError
@@ -104,7 +105,8 @@ RANDOM = SETTINGS.random()
 
 def known(weights):
     """The file of `weights` if the DAG makes it or it is there; of one that is missing the stage says how to get it."""
-    return [weights.path] if weights.random or Path(weights.path).is_file() else []
+    there = weights and (weights.random or Path(weights.path).is_file())
+    return [weights.path] if there else []
 
 
 def initial_weights(run):
@@ -160,6 +162,18 @@ def embedding_files(table):
 
 def rank_files(table):
     return per_corpus(paths.ranks, table)
+
+
+def true_twins(table):
+    """Ranks of the runs that those of a table are without their shuffled text."""
+    return [
+        paths.ranks(SETTINGS, run, seed, corpus)
+        for run in dict.fromkeys(
+            SETTINGS.run(r).method for r in SETTINGS.tables[table].runs
+        )
+        for seed in seeds_of(run)
+        for corpus in CORPORA
+    ]
 
 
 def matching_files(runs, seeds=None):
@@ -292,10 +306,9 @@ def sources(wildcards):
     """What a corpus is planned from: the stamps, or the annotations that are there; of missing ones the stage tells."""
     entry = SETTINGS.corpus(wildcards.corpus)
     if entry.kind == "annotated":
-        registry = entry.options.get("annotations", wildcards.corpus)
-        lists = sorted(Path("data/drop", registry, "annotations").glob("*.*"))
-        own = Path(entry.options["csv"]) if "csv" in entry.options else None
-        return [str(path) for path in [*lists, own] if path and path.is_file()]
+        lists = annotation_lists(entry.options.get("annotations", wildcards.corpus))
+        own = [Path(entry.options["csv"])] if "csv" in entry.options else []
+        return [str(path) for path in [*lists, *own] if path.is_file()]
     return ancient(FETCHED) if entry.kind in ("stamps", "stories", "sounds") else []
 
 

@@ -92,7 +92,7 @@ rule check_leakage:
         # Released weights cannot be trained anew on shuffled text.
         [] if SETTINGS.vast.released else rank_files("leakage"),
         # The same methods trained on true text: what a check could have shown.
-        [] if SETTINGS.vast.released else rank_files("table1"),
+        [] if SETTINGS.vast.released else true_twins("leakage"),
     output:
         paths.table(SETTINGS, "leakage", "json"),
     log:

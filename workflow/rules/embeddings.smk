@@ -44,6 +44,7 @@ for run in ZERO_SHOT:
             f"embed_{run.replace('-', '_')}"
         input:
             known(SETTINGS.released(run).weights),
+            known(SETTINGS.released(run).audio_weights),
             expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
             all_shards(paths.shard),
         output:

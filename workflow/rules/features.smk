@@ -14,7 +14,8 @@ if RANDOM:
             code=code_digest("pipeline.features.random_weights"),
             settings=digest(
                 [
-                    SETTINGS.vast,
+                    SETTINGS.vast.text,
+                    SETTINGS.vast.width,
                     SETTINGS.vision,
                     SETTINGS.audio,
                     SETTINGS.media.chunks,

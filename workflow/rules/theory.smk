@@ -124,6 +124,7 @@ rule modalities:
             [
                 OPTIONS,
                 SETTINGS.seed,
+                SETTINGS.retrieval.bootstrap,
                 [
                     [SETTINGS.run(run), SETTINGS.methods[SETTINGS.run(run).method]]
                     for run in OPTIONS.modalities.runs
