@@ -190,3 +190,9 @@ def estimate(target: Target = "table1", scale: Scale = None) -> None:
 def doctor(target: Target = "table1", scale: Scale = None) -> None:
     """Check this machine for a target: what is missing, and where to get it."""
     call("pipeline.doctor.doctor", scale, table_of(scale, target, "--target"))
+
+
+@app.command()
+def spent(scale: Scale = None) -> None:
+    """What the jobs that ran have cost: seconds and peak memory a stage."""
+    call("pipeline.spent.spent", scale)
