@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch  # noqa: F401 (counts its threads when it is imported: not on one core, or later areas had one)
+import torch  # counts its threads when it is imported: not on one core, or later areas had one
 
 from pipeline.bench.compare import record
 from pipeline.ffmpeg_process import binary
@@ -102,12 +102,14 @@ def pyav_alone(files: list[Path]) -> list[Any]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """This thread, and the processes and threads that it starts meanwhile, on one core."""
-    before = os.sched_getaffinity(0)
+    """This thread, and the processes and threads that it starts meanwhile, on one core; two threads would spin there."""
+    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
     os.sched_setaffinity(0, {min(before)})
+    torch.set_num_threads(1)
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         os.sched_setaffinity(0, before)
 
 

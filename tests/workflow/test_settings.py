@@ -37,20 +37,10 @@ def test_every_scale_loads(scale: str) -> None:
             "params/smoke.yaml: vast.released: goes with the towers",
         ),
         ("params/smoke.yaml", "[vast, ", "[vaast, ", "params/smoke.yaml: tables.table1.runs: unknown run 'vaast'"),
-        (
-            "params/runs.yaml",
-            "tables:\n",
-            "table:\n",
-            "params/runs.yaml: table: unknown key; there are runs and tables",
-        ),
+        ("params/runs.yaml", "tables:\n", "table:\n", "params/runs.yaml: table: unknown key; there are runs"),
         ("params/runs.yaml", "corpora: [scenes]", "corpora: [scense]", "unknown corpus 'scense'"),
         ("params/runs.yaml", "gram: {method: gram}", "gram: {method: gram, modalities: [text, sound]}", "modalities.1"),
-        (
-            "params/smoke.yaml",
-            "  table1:\n    seeds: 1",
-            "  table1:\n    seeds: 0",
-            "params/smoke.yaml: tables.table1.seeds",
-        ),
+        ("params/smoke.yaml", "table1:\n    seeds: 1", "table1:\n    seeds: 0", "smoke.yaml: tables.table1.seeds"),
         (
             "params/smoke.yaml",
             "trace: [infonce,",
