@@ -102,7 +102,7 @@ def pyav_alone(files: list[Path]) -> list[Any]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """This thread, and the processes and threads that it starts meanwhile, on one core; two threads would spin there."""
+    """This thread, and the processes and threads that it starts meanwhile, on one core, where two would spin."""
     before, threads = os.sched_getaffinity(0), torch.get_num_threads()
     os.sched_setaffinity(0, {min(before)})
     torch.set_num_threads(1)
