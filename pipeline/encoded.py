@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pipeline import low_precision
 from pipeline.clips import Clips
 from pipeline.models.bert import Bert
 from pipeline.models.tokenizer import Tokenizer
@@ -31,7 +32,7 @@ def pooled(model: VastFull, words: Tokenizer, settings: Settings, corpus: str, t
     for start in tqdm(range(0, len(clips), size), f"encode {corpus}", mininterval=2.0):
         rows = range(start, min(start + size, len(clips)))
         pixels, mel = clips.inputs(rows)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.training.optimisation.precision == "bf16"):
+        with low_precision.autocast(device, settings.training.optimisation.precision):
             found = model.pool(model.encode(vision=pixels.to(device), audio=mel.to(device)))
         heard = torch.tensor([clips.heard[row] for row in rows])[:, None]
         vision.append(found["vision"].float().cpu())
@@ -52,7 +53,7 @@ def text(model: Bert, words: Tokenizer, settings: Settings, texts: list[str]) ->
     blocks = []
     for start in range(0, len(texts), TEXTS):
         ids, mask = tokens(words, texts[start : start + TEXTS], settings.vast.text.length)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.training.optimisation.precision == "bf16"):
+        with low_precision.autocast(device, settings.training.optimisation.precision):
             blocks.append(model.encode(ids.to(device), mask.to(device))[:, 0].float().cpu())
     return torch.cat(blocks)
 

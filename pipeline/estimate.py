@@ -253,7 +253,7 @@ def _training(settings: Settings) -> tuple[int, Costs]:
 
 
 def _small(settings: Settings, target: str) -> list[Row]:
-    """Mini and smoke: minutes of two cores, from measured speeds (facts/environment)."""
+    """Mini and smoke: minutes of two cores, from measured speeds."""
     clips = sum(corpus.train + corpus.val + corpus.test for corpus in settings.corpora.values())
     trainings = sum(settings.seeds(run) for run in settings.tables[target].runs if settings.trained(run))
     how = settings.training.optimisation

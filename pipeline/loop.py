@@ -14,7 +14,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipeline import checkpoints
+from pipeline import checkpoints, low_precision
 from pipeline.adamw import AdamW
 from pipeline.digests import digest
 from pipeline.errors import UserError
@@ -55,11 +55,12 @@ def fit(
     """
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimiser = AdamW(parameters, optimisation)
-    settings = digest([optimisation.model_dump(), seed, {name: list(p.shape) for name, p in parameters.items()}])
-    threads = torch.get_num_threads()
     device = next(iter(parameters.values())).device
-    low = optimisation.precision == "bf16"
-    autocast = torch.autocast(device.type, torch.bfloat16) if low else nullcontext()
+    number = str(low_precision.chosen(optimisation.precision, device))
+    shapes = {name: list(p.shape) for name, p in parameters.items()}
+    settings = digest([optimisation.model_dump(), number, seed, shapes])
+    threads = torch.get_num_threads()
+    autocast = low_precision.autocast(device, optimisation.precision)
 
     # Kernels of width 0.07 underflow: arithmetic on subnormal numbers made UniAlign's steps four times as slow.
     torch.set_flush_denormal(True)

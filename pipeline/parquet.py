@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,10 @@ def read_arrow(path: Path, again: str = "") -> Table:
         table = parquet.read_table(path, page_checksum_verification=True)
         _ = table.column_names  # decoded when asked for
     except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:  # other files, changed bytes
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the content
+            raise UserError(f"{path}: cannot be read ({os.strerror(error.errno)})") from None
         why = str(error).partition("\n")[0]
-        raise UserError(f"{path}: damaged or no table ({why}); delete it; {again}") from None
+        raise UserError(
+            f"{path}: damaged or no parquet table ({why}); if it was made here, delete it; {again}"
+        ) from None
     return table

@@ -104,7 +104,8 @@ class Shard:
         if not path.is_file():
             raise UserError(f"{path}: missing; make it with `snakemake --cores all {path}`")
         self.path = path
-        self._index = _tar_index(path) if path.suffix == ".tar" else _raw_index(path)
+        with _whole(path):
+            self._index = _tar_index(path) if path.suffix == ".tar" else _raw_index(path)
         self.ids: list[str] = self._index["ids"]
         self.digest: str = self._index["digest"]
         self.rate: int = self._index["rate"]
@@ -127,7 +128,7 @@ class Shard:
             members = self._members(row, slice(0, -1))
             for chunk in range(chunks):
                 for column, slot in enumerate(wanted):
-                    with self._whole(row):
+                    with _whole(self.path, self.ids[row]):
                         _unjpeg(members[chunk * count + slot], frames[place, chunk, column])
         return torch.from_numpy(frames)
 
@@ -142,7 +143,7 @@ class Shard:
         for place, row in enumerate(rows):
             if self.samples(row):  # a FLAC file of no sound cannot be opened
                 (member,) = self._members(row, slice(-1, None))
-                with self._whole(row):
+                with _whole(self.path, self.ids[row]):
                     _unflac(member, waves[place, : self.samples(row)])
         return torch.from_numpy(waves)
 
@@ -159,11 +160,11 @@ class Shard:
         if start >= stop:
             return torch.zeros(0, dtype=torch.int16)
         if self.path.suffix != ".tar":
-            with safe_open(self.path, framework="pt") as stream:
+            with _whole(self.path), safe_open(self.path, framework="pt") as stream:
                 return stream.get_slice("audio")[row, start:stop]
         (member,) = self._members(row, slice(-1, None))
         wave = np.empty(stop - start, np.int16)
-        with self._whole(row):
+        with _whole(self.path, self.ids[row]):
             _unflac(member, wave, start)
         return torch.from_numpy(wave)
 
@@ -171,22 +172,13 @@ class Shard:
         import torch
         from safetensors import safe_open
 
-        with safe_open(self.path, framework="pt") as stream:
+        with _whole(self.path), safe_open(self.path, framework="pt") as stream:
             if rows == list(range(len(self))):
                 return stream.get_tensor(name)
             part = stream.get_slice(name)
             if not rows:
                 return part[0:0]
             return torch.cat([part[row : row + 1] for row in rows])
-
-    @contextmanager
-    def _whole(self, row: int) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, RuntimeError) as error:  # simplejpeg's and soundfile's
-            raise UserError(
-                f"{self.path}: clip '{self.ids[row]}' is damaged ({error}); delete the shard and decode again"
-            ) from None
 
     def _members(self, row: int, which: slice) -> list[memoryview]:
         """Some members of a clip, which lie one after the other, in one read."""
@@ -195,6 +187,19 @@ class Shard:
         with self.path.open("rb") as stream:
             content = memoryview(os.pread(stream.fileno(), last + size - start, self._index["base"] + start))
         return [content[offset - start : offset - start + size] for offset, size in wanted]
+
+
+@contextmanager
+def _whole(path: Path, clip: str = "") -> Iterator[None]:
+    """A UserError that names the shard, and the clip if it is known, instead of what reading damaged bytes raises."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    # safetensors', tarfile's, json's and a missing key of the index; simplejpeg's and soundfile's
+    except (SafetensorError, tarfile.TarError, ValueError, KeyError, RuntimeError) as error:
+        what = f"clip '{clip}' is damaged" if clip else "damaged, or not a shard"
+        raise UserError(f"{path}: {what} ({error}); delete the shard and decode again") from None
 
 
 def _raw_index(path: Path) -> dict[str, Any]:
@@ -209,7 +214,7 @@ def _tar_index(path: Path) -> dict[str, Any]:
         first = tar.next()
         content = tar.extractfile(first) if first is not None and first.name == "index.json" else None
         if first is None or content is None:
-            raise UserError(f"{path}: not a shard: its first member is not index.json; delete it and decode again")
+            raise ValueError("its first member is not index.json")
         index = json.loads(content.read())
         index["base"] = first.offset_data + -(-first.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         return index

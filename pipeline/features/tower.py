@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline import files, loop, paths
+from pipeline import files, loop, low_precision, paths
 from pipeline.digests import code_digest, digest
 from pipeline.features import clips, convert
 from pipeline.features.augment import augment
@@ -79,7 +79,7 @@ def caption_embeddings(settings: Settings, captions: list[str]) -> Tensor:
     for start in range(0, len(distinct), 256):
         ids, lengths = pieces.encode(distinct[start : start + 256], settings.vast.text.length)
         mask = text.padding_mask(lengths, ids.shape[1])
-        with torch.autocast("cpu", torch.bfloat16):
+        with low_precision.autocast(ids.device):
             hidden = bert.upper(bert.lower(ids, mask), mask).float()
         kept = mask[:, 0, 0, :, None]
         rows.append(functional.normalize((hidden * kept).sum(1) / lengths[:, None], dim=1))
@@ -136,7 +136,7 @@ def _optimisation(steps: int, batch: int, learning_rate: float) -> Optimisation:
         beta2=0.98,
         epsilon=1e-6,
         clip=1.0,
-        precision="bf16",
+        precision="auto",
         validate_every=steps,
         checkpoint_every=max(steps // 5, 1),
     )

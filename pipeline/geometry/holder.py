@@ -25,17 +25,17 @@ def holder_terms(
 ) -> tuple[Tensor, Tensor]:
     """The uniformity term and the alignment term (with its sign) of Eq. 24: `z [M, B, D] -> ([], [])`.
 
-    `width`: one for all, or one a modality. `anchors`: the joint estimate is the mean over these modalities (Eq. 23
-    takes the first). `leave_one_out` drops k = i from the within-modality sums of Eq. 22.
+    `width`: one for all, or one a modality (a list, or a tensor [M]). `anchors`: the joint estimate is the mean over
+    these modalities (Eq. 23 takes the first). `leave_one_out` drops k = i from the within-modality sums of Eq. 22.
     """
     if z.dim() != 3 or z.shape[0] < 2:
         raise ValueError(f"the Hölder divergence needs at least two modalities [M, B, D], got {list(z.shape)}")
     modalities, batch, dimensions = z.shape
-    common = not isinstance(width, Sequence)
-    each = list(width) if isinstance(width, Sequence) else [width] * modalities
+    common = not isinstance(width, Sequence) and torch.as_tensor(width).dim() == 0
+    each = [width] * modalities if common else list(width)  # type: ignore[arg-type]
     z = full(z)
     widths = [torch.as_tensor(w, dtype=z.dtype, device=z.device) for w in each]
-    if len(widths) != modalities or not anchors:
+    if len(widths) != modalities or not anchors or any(w.dim() for w in widths):
         raise ValueError(f"need {modalities} widths and an anchor, got {len(widths)} and {len(anchors)}")
     constants = [z.new_zeros(()) if common else -dimensions / 2 * (2 * math.pi * w.square()).log() for w in widths]
     own = []

@@ -93,7 +93,7 @@ def _residual(texts: Tensor, parts: Parts) -> Tensor:
 
 
 def _residual_quick(texts: Tensor, parts: Parts) -> Tensor:
-    return _squared_shadow(unit(texts), parts[0]).sub_(1.0)
+    return _less_shadow(unit(texts), parts[0], texts.new_ones(()))
 
 
 def _residual_pairs(texts: Tensor, parts: Parts, index: Tensor) -> Tensor:
@@ -115,7 +115,8 @@ def _volume(texts: Tensor, parts: Parts) -> Tensor:
 
 def _volume_quick(texts: Tensor, parts: Parts) -> Tensor:
     basis, own = parts
-    return _squared_shadow(texts, basis).sub_(texts.square().sum(-1, keepdim=True)).mul_(own.square())
+    squared = torch.linalg.vector_norm(texts, dim=-1, keepdim=True).square()  # no array of squares
+    return _less_shadow(texts, basis, squared).mul_(own.square())
 
 
 def _volume_scale(scores: Tensor) -> Tensor:
@@ -127,12 +128,12 @@ def _volume_pairs(texts: Tensor, parts: Parts, index: Tensor) -> Tensor:
     return root(_distance_pairs(texts, basis, index), texts.square().sum(-1)) * -own[index]
 
 
-def _squared_shadow(texts: Tensor, basis: Tensor) -> Tensor:
-    """|Q^T t|^2 of every text with every item, in place."""
-    total = (texts @ basis[0].mT).square_()
-    for q in basis[1:]:
+def _less_shadow(texts: Tensor, basis: Tensor, squared: Tensor) -> Tensor:
+    """|Q^T t|^2 - `squared` of every text with every item, a pass a direction."""
+    total = -squared
+    for q in basis:
         cosine = texts @ q.mT
-        total.addcmul_(cosine, cosine)
+        total = torch.addcmul(total, cosine, cosine, out=cosine)
     return total
 
 

@@ -1,4 +1,4 @@
-"""Which frames of a clip a model sees (VAST's and GRAM's rule, facts/methods §1.6).
+"""Which frames of a clip a model sees (VAST's and GRAM's rule).
 
 The frames are split into `n` chunks as by `np.array_split`; evaluation takes element (len + 1) // 2 - 1 of each,
 training a random one. Deviation: a clip of fewer frames than `n` is not rejected, its last frame is repeated.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline import files, paths
+from pipeline import files, low_precision, paths
 from pipeline.errors import UserError
 from pipeline.models import weights
 from pipeline.settings import AudioTower, Settings
@@ -118,7 +118,7 @@ class LogMelTransformer(nn.Module):
     def encode(self, batch: Tensor) -> Tensor:
         """int16 [B, samples] -> [B, tokens, width], bf16."""
         mel = self.mel(batch.float() / 32768)
-        with torch.autocast(mel.device.type, torch.bfloat16):
+        with low_precision.autocast(mel.device):
             return self(mel).to(torch.bfloat16)  # type: ignore[no-any-return]
 
 
@@ -163,7 +163,7 @@ class AiSfx(nn.Module):
     def encode(self, batch: Tensor) -> Tensor:
         """int16 [B, samples] -> [B, 1, 512], bf16."""
         spectrogram = self.spectrogram(batch.float() / 32768)
-        with torch.autocast(spectrogram.device.type, torch.bfloat16):
+        with low_precision.autocast(spectrogram.device):
             return self(spectrogram).unsqueeze(1).to(torch.bfloat16)  # type: ignore[no-any-return]
 
 

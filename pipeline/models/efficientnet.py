@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline import files, paths
+from pipeline import files, low_precision, paths
 from pipeline.errors import UserError
 from pipeline.models import weights
 from pipeline.settings import Settings
@@ -116,18 +116,19 @@ class EfficientNet(nn.Module):
         return features.mean((2, 3))
 
     def freeze(self) -> EfficientNet:
-        """Fold the batch norms, drop gradients, lay out channels last in bf16."""
+        """Fold the batch norms, drop gradients, lay out channels last, in bf16 where the processor multiplies it."""
         for module in self.modules():
             if isinstance(module, Convolution):
                 module.fold()
         self.requires_grad_(False).eval()
-        return self.to(torch.bfloat16).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        number = low_precision.chosen("auto", torch.device("cpu"))
+        return self.to(number).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Tensor:
         """uint8 frames [B, H, W, 3] -> features [B, width], bf16. The original's scaling: (x - 127) / 128."""
-        images = ((batch.float() - 127) / 128).to(torch.bfloat16).permute(0, 3, 1, 2)
-        return self(images)  # type: ignore[no-any-return]
+        images = ((batch.float() - 127) / 128).to(next(self.parameters()).dtype).permute(0, 3, 1, 2)
+        return self(images).to(torch.bfloat16)  # type: ignore[no-any-return]
 
 
 def convert(name: str, seed: int) -> dict[str, Tensor]:

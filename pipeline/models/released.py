@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline import paths
+from pipeline import low_precision, paths
 from pipeline.errors import UserError
 from pipeline.files import load_tensors
 from pipeline.models import beats, bert, checkpoint, eva_clip, vast_full, weights
@@ -131,7 +131,7 @@ class FrozenVision:
     def encode(self, batch: Tensor) -> Tensor:
         """[CLS] [N, width] bf16 of uint8 frames [N, H, W, 3]."""
         pixels = prepare(batch.to(device()), self.model.config.image)
-        with torch.autocast(device().type, torch.bfloat16):
+        with low_precision.autocast(device()):
             return self.model(pixels)[:, 0].bfloat16().cpu()
 
 
@@ -145,7 +145,7 @@ class FrozenAudio:
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Tensor:
         """Mean over tokens and slices [N, 1, width] bf16 of slices [N, slices, 1024, bins]."""
-        with torch.autocast(device().type, torch.bfloat16):
+        with low_precision.autocast(device()):
             pooled = self.model(batch.flatten(0, 1).to(device())).float().mean(1)
         return pooled.unflatten(0, batch.shape[:2]).mean(1, keepdim=True).bfloat16().cpu()
 

@@ -1,4 +1,4 @@
-"""Waveforms to what the audio towers take, exact to the published constants (facts/methods §1.6, §2.6, §3).
+"""Waveforms to what the audio towers take, exact to the published constants.
 
 | | bins | window, hop | shape | scale |
 |---|---|---|---|---|

@@ -121,6 +121,22 @@ class UniAlign(Anchored):
     devices: int = 4
     centroid_temperature: float | None = None
 
+    def __post_init__(self) -> None:
+        """ValueError for a setting that another one leaves without effect."""
+        defaults = {field.name: field.default for field in fields(self)}
+        idle: list[tuple[str, str]] = []
+        if isinstance(self.width, float):
+            idle.append(("centroid_temperature", f"width {self.width}, which is that of every kernel"))
+        if not self.lambda_centroid:
+            idle.append(("centroid_temperature", "lambda_centroid 0"))
+        if not self.lambda_vol:
+            idle += [(key, "lambda_vol 0") for key in ("lambda_centroid", "lambda_volume", "centroid_temperature")]
+        if self.uniformity_batch == "global":
+            idle.append(("devices", "uniformity_batch global"))
+        for key, cause in idle:
+            if getattr(self, key) != defaults[key]:
+                raise ValueError(f"objective unialign: {key}: without effect beside {cause}; leave one of them out")
+
 
 FAMILIES: dict[str, type[Objective]] = {
     "infonce": InfoNCE,

@@ -37,13 +37,13 @@ class Contrast:
 
 
 def pairs(settings: Settings, runs: list[str]) -> list[tuple[str, str]]:
-    """Runs to be compared: each with the control, UniAlign also with GRAM and InfoNCE."""
+    """Runs to be compared: each with the control, UniAlign also with GRAM, in either gradient, and InfoNCE."""
     methods = {run: settings.run(run).method for run in runs}
     by_method = {method: run for run, method in reversed(methods.items())}
     control = by_method.get("vast-continued")
     found = [(run, control) for run in runs if control and methods[run] not in ("vast", "vast-continued")]
     main = by_method.get("unialign")
-    found += [(main, by_method[other]) for other in ("gram", "infonce") if main and other in by_method]
+    found += [(main, by_method[other]) for other in ("gram", "gram-no-grad", "infonce") if main and other in by_method]
     return found
 
 

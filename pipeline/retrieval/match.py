@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline import encoded, files, paths, written
+from pipeline import encoded, files, low_precision, paths, written
 from pipeline.clips import Clips
 from pipeline.digests import digest
 from pipeline.errors import UserError
@@ -119,7 +119,7 @@ class Matcher:
             pixels, mel = self.clips.inputs([row for row, _ in asked[together]])
             vision = pixels.to(device) if "vision" in self.modalities else None
             audio = mel.to(device) if "audio" in self.modalities else None
-            with torch.autocast(device.type, torch.bfloat16, enabled=how.precision == "bf16"):
+            with low_precision.autocast(device, how.precision):
                 tokens = self.model.encode(vision=vision, audio=audio)
                 conditions = self.model.condition(tokens)
                 for (_, texts), condition in zip(asked[together], conditions, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pipeline import low_precision
 from pipeline.models.vast import Vast, pool
 from pipeline.vast.data import Split
 
@@ -12,8 +13,12 @@ BLOCK = 256
 
 
 @torch.no_grad()
-def lower(model: Vast, split: Split, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """Activations [C, L, width] of all captions after the frozen layers; equal captions are computed once."""
+def lower(model: Vast, split: Split, dtype: torch.dtype | None = None) -> Tensor:
+    """Activations [C, L, width] of all captions after the frozen layers; equal captions are computed once.
+
+    Without a dtype in bf16 where the processor multiplies it.
+    """
+    dtype = dtype or low_precision.chosen("auto", split.ids.device)
     rows = split.distinct()
     ids, lengths = split.ids[rows], split.lengths[rows]
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -30,7 +35,7 @@ def text(model: Vast, split: Split, activations: Tensor | None = None) -> Tensor
     activations = lower(model, split) if activations is None else activations
     rows = split.distinct()
     parts = []
-    with torch.autocast("cpu", torch.bfloat16):
+    with low_precision.autocast(activations.device):
         for block in rows.split(BLOCK):
             longest = int(split.lengths[block].max())
             parts.append(model.text(activations[block, :longest], split.lengths[block]).float())

@@ -12,7 +12,7 @@ import sys
 import torch
 from torch import Tensor
 
-from pipeline import files, loop, paths, wording
+from pipeline import files, loop, low_precision, paths, wording
 from pipeline.models import captioner
 from pipeline.models import vast as models
 from pipeline.models.decoder import Decoder
@@ -63,7 +63,7 @@ def contrast_and_matching(model: models.Vast, split: Split, draws: torch.Generat
 def _probability(model: models.Vast, split: Split, lower: Tensor, clips: Tensor) -> Tensor:
     """Matching probability [C] of each caption with the clip [C] given."""
     parts = []
-    with torch.autocast("cpu", torch.bfloat16):
+    with low_precision.autocast(lower.device):
         for rows in torch.arange(len(clips)).split(BLOCK):
             longest = int(split.lengths[rows].max())
             condition = model.tokens(split.features(clips[rows]))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline import low_precision
 from pipeline.models.vast import Vast, pool
 from pipeline.vast.data import Split
 
@@ -72,6 +73,6 @@ def ridge(inputs: Tensor, target: Tensor, centre: bool = True) -> tuple[Tensor, 
 
 
 def _text(model: Vast, lower: Tensor, lengths: Tensor) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with low_precision.autocast(lower.device):
         blocks = zip(lower.split(256), lengths.split(256), strict=True)
         return torch.cat([model.text(block, length).float() for block, length in blocks])

@@ -2,7 +2,8 @@
 
 The file holds `clips` [G] (rows of the split's clips), `captions` [Q] (rows of the split's captions, one of each
 distinct caption of these clips) and `probability` [Q, G]. Metadata: clip ids, corpus, digests of the manifest and of
-the weights (`model`), the seed. Computed in parts that survive a kill, captions of similar length together, bf16.
+the weights (`model`), the seed. Computed in parts that survive a kill, captions of similar length together,
+in bf16 where the processor multiplies it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline import files, loop, paths
+from pipeline import files, loop, low_precision, paths
 from pipeline.digests import digest
 from pipeline.models import vast as models
 from pipeline.settings import Settings
@@ -29,13 +30,13 @@ PART = 6000
 def match(settings: Settings, corpus: str) -> None:
     """Write matching/<scale>/vast/<corpus>.safetensors."""
     model, tokenizer = models.load(settings)
-    model.to(torch.bfloat16)
+    number = low_precision.chosen("auto", torch.device("cpu"))
+    model.to(number)
     weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")
     towers = [paths.tower_digest(settings, m) for m in ("vision", "audio")]
     manifest = files.sha256(paths.manifest(settings, corpus))
-    state = paths.state(
-        settings, "matching", corpus, digest([weights, towers, manifest, settings.retrieval.gallery, settings.seed])
-    )
+    made_of = [weights, towers, manifest, settings.retrieval.gallery, settings.seed, str(number)]
+    state = paths.state(settings, "matching", corpus, digest(made_of))
     split = data.read(settings, corpus, "test", tokenizer)
     clips, captions = gallery(split, settings.retrieval.gallery, settings.seed)
     found = probabilities(model, split, clips, captions, settings.retrieval.matching_batch, state)

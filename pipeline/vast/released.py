@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline import files, manifest, paths
+from pipeline import files, low_precision, manifest, paths
 from pipeline.clips import Clips
 from pipeline.digests import digest
 from pipeline.errors import UserError
@@ -74,7 +74,7 @@ def text(model: bert.Bert, split: data.Split) -> Tensor:
     for block in rows.split(TEXTS):
         longest = int(split.lengths[block].max())
         mask = torch.arange(longest) < split.lengths[block, None]
-        with torch.autocast(device.type, torch.bfloat16):
+        with low_precision.autocast(device):
             encoded = model.encode(split.ids[block, :longest].to(device), mask.to(device))
         parts.append(encoded[:, 0].float().cpu())
     return torch.cat(parts)[split.number]
@@ -117,7 +117,7 @@ def _pairs(
     for row in tqdm(rows.tolist(), "matching", unit="clip", mininterval=2.0):
         path = state / f"{row:06d}.safetensors"
         if not path.is_file():
-            with torch.autocast(device.type, torch.bfloat16):
+            with low_precision.autocast(device):
                 vision, audio = clips.inputs([row])
                 condition = model.condition(model.encode(vision=vision.to(device), audio=audio.to(device)))
                 logits = [

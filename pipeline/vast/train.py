@@ -14,7 +14,7 @@ import time
 import torch
 from torch import Tensor
 
-from pipeline import files, loop, paths
+from pipeline import files, loop, low_precision, paths
 from pipeline.digests import code_digest, digest
 from pipeline.models import vast as models
 from pipeline.objectives.settings import parse
@@ -35,7 +35,7 @@ def train(settings: Settings, run: str = "vast") -> None:
     splits = [data.read(settings, corpus, "train", tokenizer) for corpus in settings.corpora]
     if settings.run(run).shuffle_text:
         splits = [split.dealt(loop.generator(settings.seed, 7, number)) for number, split in enumerate(splits)]
-    dtype = torch.bfloat16 if settings.vast.optimisation.precision == "bf16" else torch.float32
+    dtype = low_precision.chosen(settings.vast.optimisation.precision, torch.device("cpu"))
     lowers = [embed.lower(model, split, dtype) for split in splits]
     initialise(model, splits, lowers)
     validation = [data.read(settings, corpus, "val", tokenizer) for corpus in settings.corpora]
@@ -69,6 +69,7 @@ def train(settings: Settings, run: str = "vast") -> None:
             "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "host": platform.node(),
             "threads": torch.get_num_threads(),
+            "precision": str(dtype).removeprefix("torch."),
             "seconds": time.monotonic() - started,
         },
     )
@@ -110,7 +111,7 @@ class Step:
         clips, lengths = split.clip[rows], split.lengths[rows]
         lower = self.lowers[corpus][rows, : int(lengths.max())]
         features = split.features(clips, draws)
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.optimisation.precision == "bf16"):
+        with low_precision.autocast(lower.device, options.optimisation.precision):
             cls = model.text(lower, lengths)
         with torch.autocast("cpu", enabled=False):
             pooled = {"text": cls.float(), **models.pool(features)}

@@ -246,6 +246,15 @@ def test_bf16_trains(tmp_path: Path) -> None:
     assert model.loss(0)[0] < first
 
 
+def test_auto_is_what_the_device_multiplies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = trained(tmp_path / "fp32", steps=6)
+    monkeypatch.setattr(loop.low_precision, "multiplies", lambda _: False)
+    assert equal(trained(tmp_path / "auto", precision="auto", steps=6), expected)
+    monkeypatch.setattr(loop.low_precision, "multiplies", lambda _: True)
+    with pytest.raises(UserError, match="saved with settings"):  # a state is not continued in another format
+        trained(tmp_path / "auto", precision="auto", steps=6)
+
+
 def test_batches_cover_each_epoch_once() -> None:
     for epoch in range(3):
         rows = torch.cat([loop.batch_indices(21, 4, 5, epoch * 5 + position) for position in range(5)])

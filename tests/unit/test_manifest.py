@@ -46,7 +46,7 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     path = tmp_path / "manifest.parquet"
     for content in (b"", b"clip_id,split\n", b"PAR1" + bytes(40) + b"PAR1"):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"manifest\.parquet: damaged or no table") as caught:
+        with pytest.raises(UserError, match=r"manifest\.parquet: damaged or no parquet table") as caught:
             manifest.read(path)
         assert "\n" not in str(caught.value)
 

@@ -1,10 +1,12 @@
 """Tables come back as they were written, or not at all."""
 
+import errno
 import random
 from pathlib import Path
 
 import pandas
 import pyarrow
+import pyarrow.parquet
 import pytest
 from pandas.testing import assert_frame_equal
 
@@ -46,7 +48,7 @@ def test_no_changed_value_is_read(table: pandas.DataFrame, tmp_path: Path) -> No
         except UserError as error:
             messages.append(str(error))
     assert len(messages) > 100
-    assert all("t.parquet: damaged or no table (" in message for message in messages)
+    assert all("t.parquet: damaged or no parquet table (" in message for message in messages)
     assert not any("\n" in message for message in messages)
 
 
@@ -57,11 +59,26 @@ def test_other_files_are_named(table: pandas.DataFrame, tmp_path: Path, content:
     whole = path.read_bytes()
     broken = {"cut": whole[:-100], "name": whole.replace(b"clip_id", b"clip\xe9id")}
     path.write_bytes(content if isinstance(content, bytes) else broken[content])
-    with pytest.raises(UserError, match=r"t\.parquet: damaged or no table \(.+\); delete it; make it with `snakemake"):
+    with pytest.raises(
+        UserError,
+        match=r"t\.parquet: damaged or no parquet table \(.+\); if it was made here, delete it; make it with `snake",
+    ):
         parquet.read(path)
     path.unlink()
     with pytest.raises(UserError, match=r"t\.parquet: missing; rank the run again"):
         parquet.read_arrow(path, "rank the run again")
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    table: pandas.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:  # what Arrow raises for anybody but root
+        raise PermissionError(errno.EACCES, "[Errno 13] Failed to open local file")
+
+    parquet.write(tmp_path / "t.parquet", table)
+    monkeypatch.setattr(pyarrow.parquet, "read_table", refused)
+    with pytest.raises(UserError, match=r"t\.parquet: cannot be read \(Permission denied\)$"):
+        parquet.read(tmp_path / "t.parquet")
 
 
 @pytest.mark.parametrize("read", [load_tensors, load_metadata])

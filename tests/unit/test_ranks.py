@@ -42,7 +42,7 @@ def test_recall_reciprocal_and_chance():
 
 def test_refusals(tmp_path):
     (tmp_path / "no.parquet").write_text("nothing")
-    with pytest.raises(UserError, match=r"no\.parquet: damaged or no table .*; rank the run again"):
+    with pytest.raises(UserError, match=r"no\.parquet: damaged or no parquet table .*; rank the run again"):
         ranks.read(tmp_path / "no.parquet")
     pd.DataFrame({"split": ["test"]}).to_parquet(tmp_path / "old.parquet")
     with pytest.raises(UserError, match="no column 'gallery'"):

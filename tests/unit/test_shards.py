@@ -77,6 +77,28 @@ def test_damage_in_an_archive_is_an_error(tmp_path: Path, part: str) -> None:
         read([0])
 
 
+@pytest.mark.parametrize("name", ["s.safetensors", "s.tar"])
+@pytest.mark.parametrize("content", [b"", b"{}", "cut", "index"])
+def test_a_damaged_shard_is_named(tmp_path: Path, name: str, content: bytes | str) -> None:
+    path = tmp_path / name
+    made(path, 2)
+    whole = path.read_bytes()
+    broken = {"cut": whole[:300], "index": whole.replace(b"digest", b"dig\xe9st")}
+    path.write_bytes(content if isinstance(content, bytes) else broken[content])
+    with pytest.raises(UserError, match=rf"{name}: damaged, or not a shard \(.*\); delete the shard and decode again"):
+        Shard(path)
+
+
+def test_a_raw_shard_cut_under_its_reader_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    made(path, 2)
+    shard = Shard(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    for read in (shard.audio, shard.frames, lambda: shard.wave(0)):
+        with pytest.raises(UserError, match=r"s\.safetensors: damaged"):
+            read()
+
+
 def test_no_sound_is_made_up(tmp_path: Path) -> None:
     made(tmp_path / "s.tar", 1)
     with pytest.raises(UserError, match="a FLAC file with 700 samples from 100 on, not 701"):

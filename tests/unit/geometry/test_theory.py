@@ -35,7 +35,8 @@ def test_holder_is_equation_24(modalities, leave, anchors, block):
     assert holder_divergence(z, 0.5, leave, anchors, block).item() == pytest.approx(expected, rel=1e-9)
     widths = [0.4, 0.6, 0.8, 0.5][:modalities]
     expected = oracles.holder(z, widths, leave, anchors)
-    assert holder_divergence(z, widths, leave, anchors, block).item() == pytest.approx(expected, rel=1e-9)
+    for each in (widths, torch.tensor(widths, dtype=torch.float64)):
+        assert holder_divergence(z, each, leave, anchors, block).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_holder_terms_gradients_and_errors():
@@ -46,7 +47,8 @@ def test_holder_terms_gradients_and_errors():
     width = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, w: holder_divergence(x, w, True, (0, 2), 3), (z.requires_grad_(), width))
     for bad in (lambda: holder_divergence(z[:1], 0.5), lambda: holder_divergence(z[0], 0.5),
-                lambda: holder_divergence(z, [0.5, 0.5]), lambda: holder_divergence(z, 0.5, anchors=())):  # fmt: skip
+                lambda: holder_divergence(z, [0.5, 0.5]), lambda: holder_divergence(z, torch.full((4,), 0.5)),
+                lambda: holder_divergence(z, 0.5, anchors=())):  # fmt: skip
         with pytest.raises(ValueError, match=r"modalities|widths"):
             bad()
 

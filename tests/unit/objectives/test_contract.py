@@ -163,6 +163,12 @@ def test_parse():
         ("unialign", {"lambda_uni": float("nan")}, "lambda_uni: nan is not"),
         ("unialign", {"lambda_uni": True}, "lambda_uni: True is not"),
         ("unialign", {"centroid_temperature": 0}, "centroid_temperature: 0 is not a number > 0"),
+        ("unialign", {"width": 0.5, "centroid_temperature": 0.1}, "without effect beside width 0.5"),
+        ("unialign", {"lambda_centroid": 0, "centroid_temperature": 0.1}, "without effect beside lambda_centroid 0"),
+        ("unialign", {"lambda_vol": 0, "lambda_centroid": 0}, "lambda_centroid: without effect beside lambda_vol 0"),
+        ("unialign", {"lambda_vol": 0, "lambda_volume": 2}, "lambda_volume: without effect beside lambda_vol 0"),
+        ("unialign", {"lambda_vol": 0, "centroid_temperature": 0.1}, "without effect beside lambda_vol 0"),
+        ("unialign", {"devices": 2}, "devices: without effect beside uniformity_batch global"),
         ("holder", {"leave_one_out": 1}, "leave_one_out: 1 is not true or false"),
         ("vast", {"conditions": "v"}, "conditions: 'v' is not a list of names"),
     ]
@@ -200,4 +206,6 @@ def test_published_temperatures_and_the_least_whole_number():
     assert set(FAMILIES) == set(TEMPERATURES)
     assert {name for name, value in TEMPERATURES.items() if value != 0.07} == {"pmrl"}
     assert TEMPERATURES["pmrl"] == 0.1
-    assert parse("unialign", {"devices": 1}).devices == 1
+    assert parse("unialign", {"devices": 1, "uniformity_batch": "device"}).devices == 1
+    for whole in ({"lambda_vol": 0}, {"lambda_centroid": 0, "lambda_volume": 0}, {"width": 0.5, "lambda_centroid": 0}):
+        assert parse("unialign", whole) != parse("unialign")

@@ -351,7 +351,7 @@ def one_line(message, *arguments):
 def test_a_manifest_or_reference_that_is_none(settings, tmp_path):
     path, manifest = write(tmp_path / "mine.safetensors", settings), paths.manifest(settings, "scenes")
     (tmp_path / "manifest.parquet").write_text("clip_id,split\n")
-    one_line(r"manifest\.parquet: damaged or no table", path, tmp_path / "manifest.parquet")
+    one_line(r"manifest\.parquet: damaged or no parquet table", path, tmp_path / "manifest.parquet")
     table = tmp_path / "results" / "smoke" / "tables" / "table1.json"
     table.parent.mkdir(parents=True)
     for content, message in (
