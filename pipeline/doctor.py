@@ -79,6 +79,22 @@ def checks(settings: Settings, target: str = "table1") -> Iterator[Check]:
     yield Check("ok" if slurm else "note", "slurm", slurm or "no sbatch", "only for --profile workflow/profiles/slurm")
 
 
+def processor() -> Check:
+    """The number format of the products that `auto` chooses on this processor."""
+    import torch
+
+    from pipeline import low_precision
+
+    number = str(low_precision.chosen("auto", torch.device("cpu"))).removeprefix("torch.")
+    slower = "no bfloat16 instructions: mini computes in float32, which takes some two thirds longer, and its numbers"
+    return Check(
+        "ok" if number == "bfloat16" else "note",
+        "processor",
+        f"products in {number}",
+        f"{slower} differ by rounding from those in bfloat16",
+    )
+
+
 def packages(requirements: Path = REQUIREMENTS) -> Check:
     """The pinned packages of `requirements` at their versions."""
     if not requirements.is_file():
@@ -230,6 +246,8 @@ def devices(settings: Settings) -> Iterator[Check]:
     found = f"{names} ({wanted} needed)" if enough else f"{there} here ({names}), {wanted} needed"
     elsewhere = "submit to a cluster: --profile workflow/profiles/slurm"
     yield Check("ok" if enough else "missing", "accelerators", found, elsewhere)
+    if not wanted:
+        yield processor()
     if not (wanted and there):
         return
     from pipeline.estimate import rank

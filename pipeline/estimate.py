@@ -254,6 +254,11 @@ def _training(settings: Settings) -> tuple[int, Costs]:
 
 def _small(settings: Settings, target: str) -> list[Row]:
     """Mini and smoke: minutes of two cores, from measured speeds."""
+    import torch
+
+    from pipeline import low_precision
+
+    slower = 1.0 if low_precision.multiplies(torch.device("cpu")) else 2.5  # products in float32
     clips = sum(corpus.train + corpus.val + corpus.test for corpus in settings.corpora.values())
     trainings = sum(settings.seeds(run) for run in settings.tables[target].runs if settings.trained(run))
     how = settings.training.optimisation
@@ -266,8 +271,12 @@ def _small(settings: Settings, target: str) -> list[Row]:
             cpu=clips * 0.02 / 3600,
         ),
         Row("media", "frames and waveforms", disk=clips * 0.4e6 / 1e9, cpu=clips * 0.02 / 3600),
-        Row("features", "frozen towers", disk=clips * 30e3 / 1e9, cpu=clips * 0.03 / 3600),
-        Row("vast", f"{settings.vast.optimisation.steps} steps", cpu=settings.vast.optimisation.steps * 1.2 / 3600),
+        Row("features", "frozen towers", disk=clips * 30e3 / 1e9, cpu=slower * clips * 0.03 / 3600),
+        Row(
+            "vast",
+            f"{settings.vast.optimisation.steps} steps",
+            cpu=slower * settings.vast.optimisation.steps * 1.2 / 3600,
+        ),
         Row("training", f"{trainings} trainings of {how.steps} steps", cpu=trainings * how.steps * 0.025 / 3600),
         Row("retrieval", "ranks, matching, table", cpu=0.1),
     ]

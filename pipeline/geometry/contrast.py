@@ -83,10 +83,13 @@ class _Contrast(torch.autograd.Function):
             if tile.i == tile.j:
                 own[tile.i] = tile.logits.diagonal()
             rows.add_mean(tile.i, tile)
-            columns.add_mean(tile.j, tile)
+            if tiles.left_out is not None:
+                columns.add_mean(tile.j, tile)
             by_row, by_column = tile.log_sums()
             rows.add(tile.i, by_row)
             columns.add(tile.j, by_column)
+        if tiles.left_out is None:
+            columns.plain = rows.plain  # only their mean counts: that of all logits
         if derive:
             ctx.state = tiles, (rows, columns), smoothing, detach_candidates
         return (smoothing - 1) * own.mean(), (rows.mean() + columns.mean()) / 2
@@ -97,16 +100,16 @@ class _Contrast(torch.autograd.Function):
         tiles, (rows, columns), smoothing, detach_candidates = ctx.state
         each = 1 / (2 * len(tiles.queries) * tiles.temperature)
         push, pull = by_repulsion * each, (smoothing - 1) * by_attraction * each
-        by_temperature = torch.zeros_like(each)
+        by_temperature, learnt = torch.zeros_like(each), ctx.needs_input_grad[2]
         if len(tiles.parts) > 1:
             by_queries, by_items = torch.zeros_like(tiles.queries), torch.zeros_like(tiles.items)
         for tile in tiles(True):
             if detach_candidates:
-                along, q = tile.gradients(tile.weights([rows], push, pull), slice(0, 1))
-                across, k = tile.gradients(tile.weights([columns], push, pull), slice(1, 2))
+                along, q = tile.gradients(tile.weights([rows], push, pull), slice(0, 1), learnt)
+                across, k = tile.gradients(tile.weights([columns], push, pull), slice(1, 2), learnt)
                 by_temperature -= (along + across) / tiles.temperature
             else:
-                total, q, k = tile.gradients(tile.weights([rows, columns], push, pull), slice(0, 2))
+                total, q, k = tile.gradients(tile.weights([rows, columns], push, pull), slice(0, 2), learnt)
                 by_temperature -= total / tiles.temperature
             if len(tiles.parts) == 1:
                 return q, k, by_temperature, None, None, None, None
@@ -152,9 +155,9 @@ class _Tile:
             soft = self.logits * shares[0]
             for share in shares[1:]:
                 soft.addcmul_(self.logits, share)
-        for side in sides:
-            if side.smoothing:
-                soft -= push * side.smoothing / side.counts(self._of(side))
+        if sides[0].smoothing:
+            shares = [push * side.smoothing / side.counts(self._of(side)) for side in sides]
+            soft -= sum(shares[1:], shares[0])
         if self.left_out is not None:
             soft.masked_fill_(self.left_out, 0.0)
         if self.i == self.j:
@@ -162,9 +165,9 @@ class _Tile:
         return soft
 
     @torch.enable_grad()
-    def gradients(self, weights: Tensor, of: slice) -> tuple[Tensor, ...]:
-        """sum(weights * scores) and its gradients by the leaves."""
-        total = _Weighted.apply(self.scores, weights)
+    def gradients(self, weights: Tensor, of: slice, summed: bool) -> tuple[Tensor, ...]:
+        """sum(weights * scores), or 0 if it is not `summed`, and its gradients by the leaves."""
+        total = _Weighted.apply(self.scores, weights, summed)
         return total.detach(), *torch.autograd.grad(total, self.leaves[of], retain_graph=True)
 
     def _of(self, side: "_Side") -> slice:
@@ -175,14 +178,14 @@ class _Weighted(torch.autograd.Function):
     """Sum of weights * scores whose gradient is the weights: autograd's own weighting imports sympy (1.4 s)."""
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, weights: Tensor, summed: bool) -> Tensor:
         ctx.weights = weights
-        return torch.dot(scores.flatten(), weights.flatten())
+        return torch.dot(scores.flatten(), weights.flatten()) if summed else scores.new_zeros(())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
-        return ctx.weights, None
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.weights, None, None
 
 
 class _Tiles:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipeline import costs, doctor, estimate
+from pipeline import costs, doctor, estimate, low_precision
 from pipeline.errors import UserError
 from pipeline.models import vast_full
 from pipeline.models.spectrograms import SLICE
@@ -151,7 +151,7 @@ def test_released_models_are_named_with_their_place_and_stop_their_tables(
         assert check.state == state
         assert check.remedy.endswith(f"put it at data/drop/weights/{place}")
     trained = next(row for row in estimate.rows(paper, "table1_all") if row.stage == "training")
-    assert trained.what.startswith("36 trainings")  # twelve methods, three seeds
+    assert trained.what.startswith("39 trainings")  # thirteen methods, three seeds
 
 
 def test_disk_is_the_targets(paper: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,3 +247,17 @@ def test_pins_and_files(tmp_path: Path) -> None:
     assert doctor._file(Weights(path=str(file)))[0] == "ok"
     assert doctor._file(Weights(path=str(file), sha256="00"))[0] == "missing"
     assert doctor._file(Weights(path=str(tmp_path / "b.pt")))[0] == "missing"
+
+
+@pytest.mark.parametrize(("able", "state"), [(True, "ok"), (False, "note")])
+def test_a_processor_without_bf16_is_noted_and_costs_more(
+    able: bool, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(low_precision, "multiplies", lambda _: able)
+    mini = load("mini", ROOT)
+    found = doctor.checks(mini)
+    (check,) = [one for one in found if one.what == "processor"]
+    assert (check.state, "bfloat16" in check.found) == (state, able)
+    cpu = {row.stage: row.cpu for row in estimate.rows(mini, "table1")}
+    steps = mini.vast.optimisation.steps
+    assert cpu["vast"] == pytest.approx(steps * 1.2 / 3600 * (1 if able else 2.5))
