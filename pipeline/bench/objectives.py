@@ -125,7 +125,7 @@ def differs(found: list[Tensor], exact: list[Tensor]) -> float:
 
 
 def agree(name: str, ours: Call, peer: Call, plain: Loss, z: list[Tensor], same: bool) -> dict[str, float]:
-    """How far ours, and the peer if it is of the `same` equation, are from float64; RuntimeError if ours by over 1e-5."""
+    """How far ours, and a peer of the `same` equation, are from float64; RuntimeError if ours by more than 1e-5."""
     exact = step(plain, [x.detach().double().requires_grad_() for x in z])()
     found = {"relative_difference": differs(ours(), exact)}
     if same:
