@@ -1,7 +1,7 @@
 """Checkpoints of a training: written whole, two kept, a damaged one falls back to the one before it.
 
 A checkpoint is one safetensors file `step-<number>.safetensors` with a checksum of its tensors, the digest of the
-settings it belongs to and the number of threads (the order of summation depends on it): a state of other settings is
+settings it belongs to and its arithmetic (threads and number format: rounding depends on them): a state of others is
 refused, since continuing it would give a model that no settings describe.
 """
 
@@ -40,10 +40,10 @@ def path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}.safetensors"
 
 
-def save(folder: Path, step: int, tensors: Mapping[str, Tensor], settings: str, threads: int) -> None:
+def save(folder: Path, step: int, tensors: Mapping[str, Tensor], settings: str, arithmetic: str) -> None:
     """Write the checkpoint of `step` (temporary name, fsync, rename) and drop all but the newest two."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    about = {"step": step, "settings": settings, "threads": threads, "checksum": _checksum(plain)}
+    about = {"step": step, "settings": settings, "arithmetic": arithmetic, "checksum": _checksum(plain)}
     save_tensors(path(folder, step), plain, about)
     _sync(folder)
     for old in [known for known in steps(folder) if known != step][: -(KEPT - 1)]:
@@ -52,7 +52,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], settings: str, 
         orphan.unlink()
 
 
-def load(file: Path, settings: str, threads: int) -> tuple[int, dict[str, Tensor]]:
+def load(file: Path, settings: str, arithmetic: str) -> tuple[int, dict[str, Tensor]]:
     """Step and tensors of a checkpoint; Damaged if it is not whole, UserError if it is of other settings."""
     try:
         with safe_open(file, framework="pt") as stream:
@@ -62,17 +62,17 @@ def load(file: Path, settings: str, threads: int) -> tuple[int, dict[str, Tensor
         raise Damaged(f"{file}: {error}") from None
     if about.get("checksum") != _checksum(tensors):
         raise Damaged(f"{file}: checksum differs")
-    for key, ours in (("settings", settings), ("threads", threads)):
-        if about[key] != ours:
-            raise UserError(f"{file}: saved with {key} {about[key]}, now {ours}; remove the folder to start anew")
+    for key, ours in (("settings", settings), ("arithmetic", arithmetic)):
+        if about.get(key) != ours:
+            raise UserError(f"{file}: saved with {key} {about.get(key)}, now {ours}; remove the folder to start anew")
     return about["step"], tensors
 
 
-def latest(folder: Path, settings: str, threads: int) -> tuple[int, dict[str, Tensor]] | None:
+def latest(folder: Path, settings: str, arithmetic: str) -> tuple[int, dict[str, Tensor]] | None:
     """Newest whole checkpoint of a folder, or None; damaged ones are removed with a warning."""
     for step in reversed(steps(folder)):
         try:
-            return load(path(folder, step), settings, threads)
+            return load(path(folder, step), settings, arithmetic)
         except Damaged as error:
             warnings.warn(f"damaged checkpoint removed: {error}", stacklevel=2)
             path(folder, step).unlink()

@@ -185,7 +185,7 @@ def data(settings: Settings) -> Iterator[Check]:
     for name, corpus in settings.corpora.items():
         if corpus.kind == "annotated":
             registry = str(corpus.options.get("annotations", name))
-            yield from _own(name, corpus) if registry == "own" else _public(name, corpus, registry)
+            yield from _own(name, corpus) if registry == "own" else _public(settings, name, corpus, registry)
 
 
 def _own(name: str, corpus: Corpus) -> Iterator[Check]:
@@ -202,9 +202,9 @@ def _own(name: str, corpus: Corpus) -> Iterator[Check]:
     yield _videos(name, corpus, sum(clip.file.is_file() for clip in clips), str(corpus.options["folder"]))
 
 
-def _public(name: str, corpus: Corpus, registry: str) -> Iterator[Check]:
+def _public(settings: Settings, name: str, corpus: Corpus, registry: str) -> Iterator[Check]:
     """The lists that a public corpus's splits are of, and the videos in its drop folder."""
-    from pipeline.corpora import annotations, sources
+    from pipeline.corpora import annotated, annotations, sources
 
     for file in sources.source(registry).files:
         if (file.split == "test" and not corpus.test) or (file.split == "train" and not corpus.train + corpus.val):
@@ -218,8 +218,15 @@ def _public(name: str, corpus: Corpus, registry: str) -> Iterator[Check]:
         except UserError as error:
             yield _refused(what, error)
     folder = sources.media_folder(registry)
-    files = sum(1 for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-    yield _videos(name, corpus, files, str(folder), sources.instructions(registry))
+    try:
+        brought = annotated.dropped(folder)
+        absent = [clip for clip in annotated.wanted(settings, name) if clip not in brought]
+    except UserError as error:
+        yield _refused(f"{name} videos", error)
+        return
+    asked = corpus.train + corpus.val + corpus.test
+    where = f"{folder}, first absent: {absent[0]}" if absent else str(folder)
+    yield _videos(name, corpus, asked - len(absent), where, sources.instructions(registry))
 
 
 def _videos(name: str, corpus: Corpus, files: int, folder: str, remedy: str = "put the missing ones there") -> Check:

@@ -125,6 +125,8 @@ def _whole(path: Path) -> Iterator[None]:
         yield
     except SafetensorError as error:
         raise UserError(f"{path}: damaged ({error}); delete it and run again") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: its metadata are not ours, JSON values ({error}); use another path") from None
 
 
 def sha256(path: Path) -> str:

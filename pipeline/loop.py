@@ -58,15 +58,15 @@ def fit(
     device = next(iter(parameters.values())).device
     number = str(low_precision.chosen(optimisation.precision, device))
     shapes = {name: list(p.shape) for name, p in parameters.items()}
-    settings = digest([optimisation.model_dump(), number, seed, shapes])
-    threads = torch.get_num_threads()
+    settings = digest([optimisation.model_dump(), seed, shapes])
+    arithmetic = f"{torch.get_num_threads()} threads in {number.removeprefix('torch.')}"
     autocast = low_precision.autocast(device, optimisation.precision)
 
     # Kernels of width 0.07 underflow: arithmetic on subnormal numbers made UniAlign's steps four times as slow.
     torch.set_flush_denormal(True)
     state.mkdir(parents=True, exist_ok=True)
     start = 0
-    if (found := checkpoints.latest(state, settings, threads)) is not None:
+    if (found := checkpoints.latest(state, settings, arithmetic)) is not None:
         start = found[0]
         _restore(found[1], _tensors(model, optimiser))
     last = optimisation.steps
@@ -102,7 +102,7 @@ def fit(
             stops = anybody(bool(asked))
             if writes and (done % optimisation.checkpoint_every == 0 or done == last or stops):
                 os.fsync(metrics.fileno())
-                checkpoints.save(state, done, _tensors(model, optimiser), settings, threads)
+                checkpoints.save(state, done, _tensors(model, optimiser), settings, arithmetic)
             if stops:
                 anybody(True)  # whoever ends first ends the others: not before the checkpoint is whole
                 line = f"{label or state}: stopped by SIGTERM at step {done}; run again to continue"

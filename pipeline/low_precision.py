@@ -6,6 +6,7 @@ GFLOP/s where float32 reaches 150). What is stored is in the same format either 
 
 from __future__ import annotations
 
+import platform
 from typing import Literal
 
 import torch
@@ -21,11 +22,15 @@ def chosen(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def multiplies(device: torch.device) -> bool:
-    """Whether the device has instructions (or, of a processor, oneDNN has kernels) for products in bfloat16."""
+    """Whether the device has instructions for products in bfloat16, and torch uses them."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # What torch itself asks before it hands a product on to oneDNN instead of its own loops.
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # What torch itself asks before it hands a product on to oneDNN instead of its own loops; on x86 that is true of
+    # every AVX-512 processor, also of those that have to convert first.
+    kernels = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if kernels and platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(kernels)
 
 
 def autocast(device: torch.device, precision: Precision = "auto") -> torch.autocast:

@@ -41,6 +41,8 @@ def read_arrow(path: Path, again: str = "") -> Table:
     try:
         table = parquet.read_table(path, page_checksum_verification=True)
         _ = table.column_names  # decoded when asked for
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
     except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:  # other files, changed bytes
         if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the content
             raise UserError(f"{path}: cannot be read ({os.strerror(error.errno)})") from None

@@ -105,7 +105,7 @@ class Shard:
             raise UserError(f"{path}: missing; make it with `snakemake --cores all {path}`")
         self.path = path
         with _whole(path):
-            self._index = _tar_index(path) if path.suffix == ".tar" else _raw_index(path)
+            self._index = _checked(_tar_index(path) if path.suffix == ".tar" else _raw_index(path))
         self.ids: list[str] = self._index["ids"]
         self.digest: str = self._index["digest"]
         self.rate: int = self._index["rate"]
@@ -144,7 +144,7 @@ class Shard:
             if self.samples(row):  # a FLAC file of no sound cannot be opened
                 (member,) = self._members(row, slice(-1, None))
                 with _whole(self.path, self.ids[row]):
-                    _unflac(member, waves[place, : self.samples(row)])
+                    _unflac(member, waves[place, : self.samples(row)], self.samples(row))
         return torch.from_numpy(waves)
 
     def samples(self, row: int) -> int:
@@ -165,7 +165,7 @@ class Shard:
         (member,) = self._members(row, slice(-1, None))
         wave = np.empty(stop - start, np.int16)
         with _whole(self.path, self.ids[row]):
-            _unflac(member, wave, start)
+            _unflac(member, wave, self.samples(row), start)
         return torch.from_numpy(wave)
 
     def _read(self, name: str, rows: list[int]) -> Tensor:
@@ -196,10 +196,20 @@ def _whole(path: Path, clip: str = "") -> Iterator[None]:
 
     try:
         yield
-    # safetensors', tarfile's, json's and a missing key of the index; simplejpeg's and soundfile's
-    except (SafetensorError, tarfile.TarError, ValueError, KeyError, RuntimeError) as error:
+    # safetensors', tarfile's, json's and simplejpeg's, and what an index without a key or of another type raises
+    except (SafetensorError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
         what = f"clip '{clip}' is damaged" if clip else "damaged, or not a shard"
         raise UserError(f"{path}: {what} ({error}); delete the shard and decode again") from None
+
+
+def _checked(index: dict[str, Any]) -> dict[str, Any]:
+    """The index of a shard if it has all keys, as many lengths (and offsets) as clips; else a ValueError."""
+    missing = {"ids", "digest", "rate", "samples", "lengths", *(("shape",) if "offsets" in index else ())} - set(index)
+    if missing:
+        raise ValueError(f"its index has no {', '.join(sorted(missing))}")
+    if any(len(index[key]) != len(index["ids"]) for key in ("lengths", "offsets") if key in index):
+        raise ValueError("its index gives another number of clips than it names")
+    return index
 
 
 def _raw_index(path: Path) -> dict[str, Any]:
@@ -216,6 +226,8 @@ def _tar_index(path: Path) -> dict[str, Any]:
         if first is None or content is None:
             raise ValueError("its first member is not index.json")
         index = json.loads(content.read())
+        if "offsets" not in index:
+            raise ValueError("its index has no offsets")
         index["base"] = first.offset_data + -(-first.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         return index
 
@@ -252,10 +264,17 @@ def _flac(wave: np.ndarray, rate: int) -> bytes:
     return stream.getvalue()
 
 
-def _unflac(content: memoryview, wave: np.ndarray, start: int = 0) -> None:
-    """Fill a waveform int16 [t] with a FLAC file's samples from `start` on; a ValueError if it has fewer."""
+def _unflac(content: memoryview, wave: np.ndarray, length: int, start: int = 0) -> None:
+    """Fill a waveform int16 [t] with samples from `start` on of a FLAC file of `length`; a ValueError if it is not."""
     import soundfile
 
-    found, _ = soundfile.read(io.BytesIO(content), start=start, out=wave)
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            if len(file) != length:
+                raise ValueError(f"a FLAC file of {len(file)} samples, not {length}")
+            file.seek(start)
+            found = file.read(out=wave)
+    except soundfile.SoundFileError as error:
+        raise ValueError(str(error)) from None
     if len(found) < len(wave):
         raise ValueError(f"a FLAC file with {len(found)} samples from {start} on, not {len(wave)}")

@@ -5,6 +5,7 @@ Drawing both factors with replacement at once counts the interaction three times
 2007), which is far too wide for paired differences. Here the two are drawn separately and added:
 
 * clusters with replacement, on the mean over seeds: its variance is (cluster + interaction / S) / G, as it should be;
+  scaled by G / (G - 1) and to Student's tails as the seeds are, which few clusters need;
 * seeds with replacement, on seed means freed of what the interaction puts into them (variance components), scaled by
   S / (S - 1) and by the spread of a chi distribution, so that few seeds give Student's tails, not too short ones.
 
@@ -33,7 +34,7 @@ EQUIVALENCE_BAND = 2.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean `value` [...] with `resamples` [..., B] and the seeds' values [..., S].
+    """A mean `value` [...] with `resamples` [..., B] and the seeds' values [..., S], of so many `clusters`.
 
     For a difference give the Bootstrap the differences: the seeds' part of its spread is not that of the two.
     """
@@ -41,9 +42,10 @@ class Estimate:
     value: Array
     resamples: Array
     per_seed: Array
+    clusters: int
 
     def __getitem__(self, index: int | tuple[int, ...]) -> Estimate:
-        return Estimate(self.value[index], self.resamples[index], self.per_seed[index])
+        return Estimate(self.value[index], self.resamples[index], self.per_seed[index], self.clusters)
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Percentile interval; NaN where there is one cluster only."""
@@ -77,6 +79,7 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
         np.mean([one.value for one in estimates], axis=0),
         np.mean([one.resamples for one in estimates], axis=0),
         np.mean([one.per_seed for one in estimates], axis=0),
+        sum(one.clusters for one in estimates),
     )
 
 
@@ -102,6 +105,9 @@ class Bootstrap:
         own = int.from_bytes(blake2b("\0".join(map(str, names)).encode(), digest_size=8).digest())
         self.cluster_weights = _counts(np.random.default_rng([seed, 2, own]), draws, self.clusters)
         self.resampled_sizes = self.cluster_weights @ self.sizes
+        freedom = max(self.clusters - 1, 1)
+        chi = np.random.default_rng([seed, 3, own]).chisquare(freedom, draws)
+        self.cluster_stretch = np.sqrt(self.clusters / chi)
 
     def __call__(self, values: ArrayLike) -> Estimate:
         """Mean of `values` [..., seeds, queries] with its resamples."""
@@ -112,9 +118,10 @@ class Bootstrap:
         per_seed = sums.sum(-1) / self.cluster.size
         value = per_seed.mean(-1)
         if self.clusters < 2:
-            return Estimate(value, np.full((*value.shape, self.draws), np.nan), per_seed)
+            return Estimate(value, np.full((*value.shape, self.draws), np.nan), per_seed, self.clusters)
         cluster_part = (sums.mean(-2) @ self.cluster_weights.T) / self.resampled_sizes - value[..., None]
-        return Estimate(value, value[..., None] + cluster_part + self._seed_part(sums, per_seed), per_seed)
+        resamples = value[..., None] + cluster_part * self.cluster_stretch + self._seed_part(sums, per_seed)
+        return Estimate(value, resamples, per_seed, self.clusters)
 
     def drawn(self, values: ArrayLike) -> Array:
         """[..., seeds, B] each seed's mean on each draw of clusters."""
@@ -165,13 +172,16 @@ def holm(p_values: ArrayLike) -> Array:
 
 
 def verdict(difference: Estimate, band: float, adjusted_p: float) -> str:
-    """`better`, `worse`, `equivalent` (90 % interval within ± band, in the unit of the estimate) or `unclear`.
+    """`better`, `worse`, `equivalent` (90 % interval within ± band, both in points) or `unclear`.
 
+    Where no query differs nothing can be resampled: equivalent only if so few as 3 in n clusters (the upper end of a
+    share of none) would be within the band.
     Better and worse need both the adjusted p below 5 % and a 95 % interval without zero: where resamples are skewed
     the two can disagree, and a table must not contradict its own interval.
     """
     low, high = difference.interval(0.90)
-    if -band < low and high < band:
+    differs = difference.standard_error > 0
+    if -band < low and high < band and (differs or 300 / difference.clusters < band):
         return "equivalent"
     low, high = difference.interval()
     if adjusted_p < 0.05 and not low <= 0 <= high:

@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
-
-from pipeline import paths
+from pipeline import low_precision, paths
 from pipeline.captions.writing import write
 from pipeline.clips import Clips
 from pipeline.models import released
@@ -38,5 +36,5 @@ def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLIT
         )
         return partial(Decoder, model.text.bert, model.text.predict, model.condition(tokens), words.mask)
 
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
+    with low_precision.autocast(device, "fp32" if device.type == "cpu" else "auto"):
         write(settings, corpus, splits, begin, words, paths.tower_digest(settings, "vision"))

@@ -84,8 +84,8 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
     options = settings.corpora[corpus].options
     online = bool(options.get("download", False))
     registry = _registry(settings, corpus)
-    dropped = {} if registry == "own" else _dropped(sources.media_folder(registry))
-    if registry != "own" and not online and not dropped:
+    brought = {} if registry == "own" else dropped(sources.media_folder(registry))
+    if registry != "own" and not online and not brought:
         raise UserError(f"corpus {corpus}: no videos; {sources.instructions(registry)}")
     politeness = Politeness(
         bytes_per_second=float(options.get("bytes_per_second", Politeness.bytes_per_second)),
@@ -101,7 +101,7 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
     for clip in tqdm(table.to_dict("records"), unit="clip", desc=f"fetch {corpus} {shard}", mininterval=2):
         name, recipe = str(clip["clip_id"]), json.loads(clip["recipe"])
         target = folder / f"{name}.mp4"
-        given = Path(recipe["file"]) if recipe["file"] else dropped.get(name)
+        given = Path(recipe["file"]) if recipe["file"] else brought.get(name)
         first = given is None and not target.is_file()
         outcome = _bring(name, recipe, target, given, online, journal, politeness)
         if outcome.passing:
@@ -172,9 +172,25 @@ def _place(given: Path, target: Path) -> Outcome:
     return Outcome("ok")
 
 
-def _dropped(folder: Path) -> dict[str, Path]:
-    """Clip id → file below the drop folder, whatever its ending."""
-    return {path.stem: path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")}
+def dropped(folder: Path) -> dict[str, Path]:
+    """Clip id → video below the drop folder; a UserError for two of one name. Other files are passed over."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in verify.ENDINGS and not path.name.startswith(".") and path.is_file():
+            if path.stem in found:
+                raise UserError(f"{path}: {found[path.stem]} is a video of clip '{path.stem}' too; keep one")
+            found[path.stem] = path
+    return found
+
+
+def wanted(settings: Settings, corpus: str) -> list[str]:
+    """Ids of the clips of a public corpus that the scale asks for; a UserError if its lists are not there or wrong."""
+    planned, entry = _public(settings, corpus), settings.corpora[corpus]
+    return [
+        one.item.clip_id
+        for split in paths.SPLITS
+        for one in [one for one in planned if one.split == split][: getattr(entry, split)]
+    ]
 
 
 def _registry(settings: Settings, corpus: str) -> str:

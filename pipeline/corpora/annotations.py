@@ -119,8 +119,13 @@ def _vast(path: Path, number: int, row: Any) -> Item:
     if name is None:
         raise UserError(f"{path}: entry {number} has none of {', '.join(ID_KEYS)}")
     text = next((row[key] for key in TEXT_KEYS if key in row), ())
-    captions = (text,) if isinstance(text, str) else tuple(text)
-    start, end = _span(row.get("clip_span"))
+    captions = (text,) if isinstance(text, str) else tuple(text or ()) if isinstance(text, list | None) else None
+    if captions is None:
+        raise UserError(f"{path}: entry {number} ({name}): its captions are {text!r}, expected a text or a list")
+    try:
+        start, end = _span(row.get("clip_span"))
+    except ValueError as error:
+        raise UserError(f"{path}: entry {number} ({name}): clip_span is no pair of times ({error})") from None
     return Item(
         str(name),
         tuple(map(str, captions)),

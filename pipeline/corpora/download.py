@@ -7,8 +7,11 @@ takes no more requests for now is a UserError, since it would answer every furth
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,11 @@ PERMANENT = re.compile(
     r"members-only|confirm your age|violat|unsupported url|no video formats|live event",
     re.IGNORECASE,
 )
+
+
+#: Troubles of this machine, as errno and as yt-dlp words them: no clip is gone for them.
+LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+LOCAL_WORDS = re.compile("|".join(re.escape(os.strerror(number)) for number in LOCAL), re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Outcome:
 def download(url: str, target: Path, start: float, end: float, politeness: Politeness) -> Outcome:
     """Fetch seconds `start`–`end` (0–0: all) of `url` to `target`; partial files are kept and continued.
 
-    A UserError if the site takes no more requests for now: it goes for every clip.
+    A UserError if the site takes no more requests for now, or if this machine cannot write: it goes for every clip.
     """
     try:
         import yt_dlp
@@ -61,16 +69,23 @@ def download(url: str, target: Path, start: float, end: float, politeness: Polit
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}.download.mp4")
     try:
-        with yt_dlp.YoutubeDL(_parameters(partial, start, end, politeness)) as client:
-            client.download([url])
+        # yt-dlp writes its cookies back: into a copy, since the file is the user's.
+        with tempfile.TemporaryDirectory() as folder:
+            cookies = shutil.copyfile(politeness.cookies, Path(folder) / "cookies") if politeness.cookies else None
+            with yt_dlp.YoutubeDL(_parameters(partial, start, end, politeness, cookies)) as client:
+                client.download([url])
     except yt_dlp.utils.YoutubeDLError as error:
         reason = " ".join(str(error).replace("ERROR: ", "").split())[:300]
         if LIMITED.search(reason):
             raise UserError(
                 f"{url}: the site takes no more requests for now ({reason}); run again in some hours"
             ) from None
+        if LOCAL_WORDS.search(reason):
+            raise UserError(f"{target}: cannot be written ({reason}); make room or correct its rights") from None
         return Outcome("gone", reason, passing=not PERMANENT.search(reason))
     except OSError as error:
+        if error.errno in LOCAL:
+            raise UserError(f"{target}: cannot be written ({error}); make room or correct its rights") from None
         return Outcome("gone", f"{type(error).__name__}: {error}"[:300], passing=True)
     if not partial.is_file() or not partial.stat().st_size:
         return Outcome("gone", f"{url}: nothing came, or more than {politeness.largest} bytes")
@@ -80,7 +95,9 @@ def download(url: str, target: Path, start: float, end: float, politeness: Polit
     return Outcome("ok")
 
 
-def _parameters(partial: Path, start: float, end: float, politeness: Politeness) -> dict[str, Any]:
+def _parameters(
+    partial: Path, start: float, end: float, politeness: Politeness, cookies: Path | None
+) -> dict[str, Any]:
     import yt_dlp
     from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -108,8 +125,8 @@ def _parameters(partial: Path, start: float, end: float, politeness: Politeness)
         "noprogress": True,
         "cachedir": False,
     }
-    if politeness.cookies:
-        parameters["cookiefile"] = politeness.cookies
+    if cookies:
+        parameters["cookiefile"] = str(cookies)
     if end > start:
         parameters["download_ranges"] = yt_dlp.utils.download_range_func(None, [(start, end)])
         parameters["force_keyframes_at_cuts"] = True

@@ -9,6 +9,7 @@ Several lines with one file are several captions of it.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +42,11 @@ def read(table: Path, folder: Path) -> list[Clip]:
         raise UserError(f"{table}: no such csv; correct options.csv in params/corpora.yaml")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; correct options.folder in params/corpora.yaml")
-    with table.open(encoding="utf-8-sig", newline="") as stream:
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{table}: is not UTF-8 ({error}); save it as 'CSV UTF-8'") from None
+    with io.StringIO(text, newline="") as stream:
         rows = csv.DictReader(stream)
         for column in ("file", "caption"):
             if column not in (rows.fieldnames or ()):

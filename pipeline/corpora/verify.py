@@ -24,6 +24,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from pipeline.corpora import units
+from pipeline.errors import UserError
 from pipeline.ffmpeg_process import binary
 
 #: ffmpeg's name of a container → endings of its files.
@@ -84,8 +85,13 @@ def checksums(path: Path) -> dict[str, str]:
     """File name → sha256 of a file as `sha256sum` writes it; empty if there is none."""
     if not path.is_file():
         return {}
-    pairs = (line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
-    return {name.lstrip("*").rsplit("/", 1)[-1].strip(): digest for digest, name in pairs}
+    found = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        digest, _, name = line.strip().partition(" ")
+        if not name and digest:
+            raise UserError(f"{path}: line {number} is not as sha256sum writes it, a digest and a name")
+        found[name.strip().lstrip("*").rsplit("/", 1)[-1].strip()] = digest.lower()
+    return found
 
 
 def _listings(

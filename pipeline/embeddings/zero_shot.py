@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline import manifest, paths
+from pipeline import low_precision, manifest, paths
 from pipeline.clips import Clips
 from pipeline.embeddings.embed import SPLITS
 from pipeline.errors import UserError
@@ -60,7 +60,7 @@ def embedded(
     """Unit embeddings of a split's clips, fp32 on the CPU; a clip without sound has a row of zeros for it."""
     clips = Clips(settings, {corpus: table})
     found: dict[str, list[Tensor]] = {"vision": [], "audio": [], "text": []}
-    with torch.autocast(device().type, torch.bfloat16, enabled=device().type == "cuda"):
+    with low_precision.autocast(device(), "auto" if device().type == "cuda" else "fp32"):
         for start in tqdm(range(0, len(clips), batch), f"embed {corpus}", mininterval=2.0):
             rows = range(start, min(start + batch, len(clips)))
             read = [clips.read(row) for row in rows]

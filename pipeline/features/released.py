@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline import files, manifest, paths
+from pipeline import files, low_precision, manifest, paths
 from pipeline.clips import slices
 from pipeline.digests import digest
 from pipeline.errors import UserError
@@ -32,7 +32,8 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
     path = paths.manifest(settings, corpus)
     whole = manifest.read(path)
     made_of = [files.sha256(file) for file in (path, paths.tower_weights(settings, modality))]
-    key = digest([*made_of, paths.decode_digest(settings, corpus)])
+    precision = str(low_precision.chosen("auto", released.device()))
+    key = digest([*made_of, paths.decode_digest(settings, corpus), precision])
     state = paths.state(settings, "features", name, f"{corpus}-{key}")
     features: dict[str, Tensor] = {}
     ids: dict[str, list[str]] = {}

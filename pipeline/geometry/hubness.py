@@ -37,6 +37,7 @@ def hubness_both(texts: Tensor, items: Tensor, score: Score, k: int = 1, block: 
     return forward, backward
 
 
+@torch.no_grad()
 def _hubness(queries: Tensor, items: Tensor, score: Score, k: int, block: int, both: bool) -> list[Hubness]:
     rows, columns = blocks(queries.shape[-2], block), blocks(items.shape[-2], block)
     sides = [_First(rows, items.shape[-2], k)] + ([_First(columns, queries.shape[-2], k)] if both else [])

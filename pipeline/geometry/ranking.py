@@ -28,6 +28,7 @@ from pipeline.geometry.scores import Parts, Precision, Prepared, Score
 from pipeline.geometry.ties import average_precision, places
 
 BLOCK = 512
+PAIRS = 2**14  # pairs whose embeddings are copied at a time
 KEPT = 2**27  # bytes of prepared items that are kept between the passes: a benchmark's gallery fits
 
 
@@ -61,8 +62,9 @@ def ranks(
 
     `queries [N, D]` or `[K, N, D]`, `items [N', D]` or `[K, N', D]`, as `score` wants them. `correspondence`: the
     correct item of each query `[N]`, or a list of them a query (several captions an item; named twice it counts once).
-    Memory: block x block scores. ValueError for shapes that do not fit, no queries, no items, a query without a correct
-    item, an index outside the gallery; and, naming query and item, for a score that is not a number or infinite.
+    Memory: block x block scores and the embeddings of `PAIRS` pairs. ValueError for shapes that do not fit, no
+    queries, no items, a query without a correct item, an index outside the gallery; and, naming query and item, for a
+    score that is not a number or infinite.
     """
     return _ranks(queries, items, score, correspondence, block, seed, group, False)[0]
 
@@ -81,6 +83,7 @@ def ranks_both(
     return forward, backward
 
 
+@torch.no_grad()
 def _ranks(
     queries: Tensor,
     items: Tensor,
@@ -208,7 +211,8 @@ class _Exact:
         if len(row) * 16 > self.texts.shape[0] * self.prepared[0].shape[-2]:
             values = self.score.apply(self.texts.double(), self.prepared)[row, column]
         else:
-            values = self.score.pairs(self.texts[row].double(), self.prepared, column)
+            some = zip(row.split(PAIRS), column.split(PAIRS), strict=True)
+            values = torch.cat([self.score.pairs(self.texts[r].double(), self.prepared, c) for r, c in some])
         check_pair_scores(values, row + self.query, column + self.item)
         return values
 
@@ -268,11 +272,11 @@ class _Side:
         better, reached = self.better[self.owner], self.reached[self.owner]
         several = torch.bincount(self.owner, minlength=len(tied))[self.owner] > 1
         if bool(several.any()):
-            chosen = several.nonzero()[:, 0]
-            each = torch.arange(len(chosen), device=chosen.device)
-            alone = _Side(each, self.pairs[chosen], len(chosen), self.tolerance)
-            count(chosen, alone)
-            better[chosen], reached[chosen] = alone.better, alone.reached
+            for chosen in several.nonzero()[:, 0].split(PAIRS):
+                each = torch.arange(len(chosen), device=chosen.device)
+                alone = _Side(each, self.pairs[chosen], len(chosen), self.tolerance)
+                count(chosen, alone)
+                better[chosen], reached[chosen] = alone.better, alone.reached
         precision = average_precision(self.owner, self.pairs, better, reached, len(tied), self.tolerance)
         return Ranks(1 + self.better + places(tied, self.correct, seed), tied, precision)
 

@@ -7,6 +7,7 @@ ignored (facts: the official loaders use `strict=False` and hide them).
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,13 @@ def read_raw(path: Path, sha256: str = "") -> Mapping[str, Any]:
     if sha256 and (found := file_sha256(path)) != sha256:
         raise UserError(f"{path}: sha256 is {found}, expected {sha256}; download it again or correct the setting")
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"{path}: damaged ({_line(error)}); download it again") from None
     content = _unpickle(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict")
@@ -55,7 +60,10 @@ def read_raw(path: Path, sha256: str = "") -> Mapping[str, Any]:
 
 def _unpickle(path: Path) -> Any:
     with path.open("rb") as stream:
-        mapped = stream.read(2) == b"PK"  # files of torch before 1.6 are no zip archives and cannot be mapped
+        start = stream.read(16)
+    mapped = start.startswith(b"PK")  # files of torch before 1.6 are no zip archives and cannot be mapped
+    if not mapped and not start.startswith(b"\x80"):  # a page that a site sent instead, a pointer to a large file …
+        raise UserError(f"{path}: not a checkpoint, it begins with {start!r}; download it again")
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError:
@@ -63,7 +71,8 @@ def _unpickle(path: Path) -> Any:
             f"{path}: needs more than tensors, and unpickling it could run code; if you trust it, convert it once: "
             f"python -m pipeline.models.convert_pickle {path}"
         ) from None
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+    # What torch's unpickler and zip reader raise on damaged bytes.
+    except (RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AssertionError, struct.error) as error:
         raise UserError(f"{path}: damaged ({_line(error)}); download it again") from None
 
 
@@ -102,10 +111,15 @@ def fitted(
 def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Lay `state` into `module` (also one on the meta device), name by name; a UserError names every misfit.
 
-    Names that share one tensor in `module` must hold equal values in `state`.
+    Names that share one tensor in `module` must hold equal values in `state`. Numbers are brought to the module's
+    format: some files are published in half precision.
     """
     own = module.state_dict(keep_vars=True)
     check(shapes(own), shapes(state), source)
+    other = [name for name, value in state.items() if value.is_floating_point() != own[name].is_floating_point()]
+    if other:
+        raise UserError(f"{source}: {other[0]} holds {state[other[0]].dtype}, this model {own[other[0]].dtype}")
+    state = {name: value.to(own[name].dtype) for name, value in state.items()}
     first: dict[int, str] = {}
     for name, value in own.items():
         twin = first.setdefault(id(value), name)

@@ -5,6 +5,7 @@ This is the one place that unpickles freely, and no stage calls it: the file can
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,14 @@ from pipeline.models.checkpoint import WRAPPERS
 
 def convert(path: Path) -> Path:
     """Write `<path>.safetensors` with the tensors of the pickle `path`; returns its path."""
-    content = torch.load(path, map_location="cpu", weights_only=False)  # by the user's explicit command alone
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=False)  # by the user's explicit command alone
+    except (ImportError, AttributeError) as error:  # a class of the repository that trained it
+        raise UserError(
+            f"{path}: refers to code that is not here ({error}); convert it where that repository is installed"
+        ) from None
+    except (pickle.UnpicklingError, EOFError, RuntimeError, LookupError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); download it again") from None
     if hasattr(content, "state_dict"):
         content = content.state_dict()
     for key in WRAPPERS:

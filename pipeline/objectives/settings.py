@@ -125,8 +125,19 @@ class UniAlign(Anchored):
         """ValueError for a setting that another one leaves without effect."""
         defaults = {field.name: field.default for field in fields(self)}
         idle: list[tuple[str, str]] = []
-        if isinstance(self.width, float):
+        central, flat = self.lambda_vol * self.lambda_centroid, self.lambda_vol * self.lambda_volume
+        if not isinstance(self.width, str):
             idle.append(("centroid_temperature", f"width {self.width}, which is that of every kernel"))
+        if not self.lambda_uni:
+            idle.append(("over_modalities", "lambda_uni 0"))
+        if not (self.lambda_uni or central):
+            idle += [(key, "no uniformity") for key in ("uniformity", "width", "uniformity_batch")]
+        if not self.lambda_align:
+            idle.append(("alignment", "lambda_align 0"))
+        if not (self.lambda_align or flat):
+            idle += [(key, "no alignment") for key in ("anchor", "anchor_gradient")]
+        if self.alignment == "volume" and self.anchor_gradient == "flow":
+            idle.append(("anchor", "alignment volume, which has none"))
         if not self.lambda_centroid:
             idle.append(("centroid_temperature", "lambda_centroid 0"))
         if not self.lambda_vol:

@@ -47,6 +47,16 @@ def pairs(settings: Settings, runs: list[str]) -> list[tuple[str, str]]:
     return found
 
 
+def uncompared(measured: Measured) -> list[str]:
+    """Pairs that `contrasts` leaves out, as seeds are paired."""
+    settings, seeds = measured.settings, measured.seeds
+    return [
+        f"{one} − {two} ({seeds[one]}, {seeds[two]})"
+        for one, two in pairs(settings, measured.runs)
+        if seeds[one] != seeds[two]
+    ]
+
+
 def contrasts(measured: Measured, step: str = "", beside: bool = True) -> list[Contrast]:
     """All pairs, corpora and directions, the average last; `beside`: with the paper's differences.
 

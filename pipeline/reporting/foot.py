@@ -10,7 +10,7 @@ from pipeline import manifest as manifests
 from pipeline import paths, statistics
 from pipeline.manifest import USABLE
 from pipeline.ranks import FULL, Key
-from pipeline.reporting.contrasts import Contrast
+from pipeline.reporting.contrasts import Contrast, uncompared
 from pipeline.reporting.measured import JOINT, Measured
 from pipeline.settings import Settings
 
@@ -53,6 +53,8 @@ def foot(settings: Settings, measured: Measured, found: list[Contrast]) -> list[
         _fused(settings, measured),
         *_matching(settings, measured),
     ]
+    if alone := uncompared(measured):
+        lines.append(f"Not compared, since the numbers of seeds differ: {', '.join(alone)}.")
     lines += [HEADS] if settings.training.trains == "heads" else []
     return lines + ([OTHER] if settings.scale != "paper" else [])
 
@@ -102,7 +104,7 @@ def _sizes(settings: Settings, measured: Measured, tables: dict[str, pd.DataFram
             errors = [float(c.difference.standard_error) for c in found if (c.corpus, c.direction) == (corpus, short)]
             seen = statistics.smallest_visible_at(sorted(errors)[len(errors) // 2]) if errors else float("nan")
             plain = 100 * statistics.smallest_visible(len(one.query))
-            visible = f"{plain:.1f} points at 15 % discordant pairs" + (
+            visible = f"{plain:.1f} points at 15 % discordant pairs, were all independent" + (
                 f", {seen:.1f} as measured" if seen == seen else ""
             )
             parts.append(

@@ -80,7 +80,7 @@ def foot(study: Study) -> list[str]:
         visible = 100 * statistics.smallest_visible(len(one.query))
         sizes.append(
             f"{corpus}: {len(one.query)} texts, {one.items} clips (chance {100 * one.chance():.2f} %, smallest visible "
-            f"difference at 15 % discordant pairs {visible:.1f} points)"
+            f"difference at 15 % discordant pairs, were all independent, {visible:.1f} points)"
         )
     few = max(study.lessened.seeds.values())
     return [

@@ -48,7 +48,7 @@ def evaluate(
     gallery = read_gallery(embeddings, manifest)
     found = dict(rankings(gallery, "test", BLOCK, SEED))
     joint = next(iter(gallery.conditions()))
-    score, chosen = _headline(embeddings, manifest, joint)
+    score, chosen = _headline(embeddings, manifest, joint, {key.score for key in found})
     draws = {
         side: Bootstrap(groups, 1, DRAWS, SEED)
         for side, groups in (("text", gallery.text_groups), ("item", gallery.item_groups))
@@ -72,14 +72,21 @@ def evaluate(
     return result
 
 
-def _headline(embeddings: Path, manifest: Path, joint: str) -> tuple[str, str]:
+def _headline(embeddings: Path, manifest: Path, joint: str, scores: set[str]) -> tuple[str, str]:
+    """The score of the table's row, one of the test split's `scores`, and why it is that."""
     about = load_metadata(embeddings)
     if "val" not in about.get("ids", {}):
         return "cosine", "the file has no val split to choose the score on"
-    found = rankings(read_gallery(embeddings, manifest, "val"), "val", BLOCK, SEED)
+    gallery = read_gallery(embeddings, manifest, "val")
+    other = next(iter(gallery.conditions()))
+    if other != joint:
+        raise UserError(f"{embeddings}: split val holds the modalities {other}, split test {joint}; embed both alike")
+    stale = about.get("stale") or []
+    if not isinstance(stale, list):
+        raise UserError(f"{embeddings}: metadata: stale is {stale!r}, expected a list of scores such as ['fused']")
     values: dict[str, list[float]] = {}
-    for key, one in found:
-        if key.direction in (f"T2{joint}", f"{joint}2T") and key.score not in (about.get("stale") or ()):
+    for key, one in rankings(gallery, "val", BLOCK, SEED):
+        if key.direction in (f"T2{joint}", f"{joint}2T") and key.score in scores.difference(stale):
             values.setdefault(key.score, []).append(float(one.reciprocal().mean()))
     return max(values, key=lambda name: sum(values[name])), "best validation MRR"
 
@@ -178,10 +185,10 @@ def _reference(reference: Path, manifest: Path) -> list[tuple[str, str, list[tup
     """Run, headline score and ranks of all seeds, on the corpus of the manifest, of a stored table's runs."""
     if not reference.is_file() or reference.suffix != ".json":
         raise UserError(f"{reference}: give a table's json, e.g. results/mini/tables/table1.json")
-    runs = _runs(reference)
+    runs, reference = _runs(reference), reference.absolute()
     if not runs or len(reference.parts) < 4:
         raise UserError(f"{reference}: holds no table of runs; give results/<scale>/tables/<table>.json")
-    folder = reference.absolute().parents[3] / "ranks" / reference.absolute().parts[-3]
+    folder = reference.parents[3] / "ranks" / reference.parts[-3]
     digest = sha256(manifest)
     found = []
     for run, (score, seeds) in runs.items():
@@ -243,6 +250,7 @@ def _show(result: dict[str, Any], joint: str) -> None:
         for name, one in geometry["hubness"].items()
     ]
     _print([f"hubness at {geometry['hubness_k']}", "skewness", "largest", "never found"], hubs)
+    print("Items that tie count as found in the order of the file: of a collapsed gallery the first ones are hubs.")
     if result["comparison"]:
         rows = [
             [f"{result['name']} − {row['run']}", row["direction"], _cell(row["difference"], row["ci"], "+"),

@@ -4,8 +4,9 @@ Gradient caching (Gao et al., arXiv 2101.06983): the embeddings of all clips are
 objective gives the gradient of each embedding, and a second pass, a micro-batch at a time with the same random draws,
 carries it into the model. So the micro-batch changes the draws of dropout at most. Several processes share the batch,
 gather embeddings and sum gradients. Matching (VAST's, weight `vast.matching_weight`) mines its negatives within a
-process; a negative's condition tokens carry no gradient. Deviations from GRAM's code: gradients flow into both sides of
-the contrast, and are summed exactly once.
+process, by the similarity that the run trains: the fused head's, the volume of GRAM and TRIANGLE, else the mean
+direction's cosine; a negative's condition tokens carry no gradient. Deviation from GRAM's code: gradients are summed
+exactly once, and flow into both sides of the contrast unless `gather: no-grad`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from torch import Tensor
 from pipeline import encoded, loop, written
 from pipeline.clips import Clips
 from pipeline.errors import UserError
+from pipeline.geometry import SCORES
 from pipeline.models.heads import floored
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.models.vast_full import VastFull
 from pipeline.objectives import OBJECTIVES
+from pipeline.objectives.settings import FUSED, Tuples
 from pipeline.settings import Settings
 from pipeline.training.processes import Place
 from pipeline.training.train import Recipe
@@ -199,9 +202,8 @@ class Step:
 
     def _negatives(self, embeddings: dict[str, Tensor], equal: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """For each of this process's rows another clip and another text, drawn by similarity, no equal caption."""
-        similarity = (
-            (embeddings["text"] @ embeddings["fused_va"].T / floored(self.model.temperature).detach()).float().cpu()
-        )
+        with self._exact():
+            similarity = (self._similarity(embeddings) / floored(self.model.temperature).detach()).float().cpu()
         allowed = equal[:, None] != equal
         draws = loop.generator(self.seed, 6, step, self.place.rank)
         chosen = []
@@ -211,6 +213,14 @@ class Step:
             weights = torch.where(weights.any(1, keepdim=True), weights, torch.eye(len(weights)))
             chosen.append(torch.multinomial(weights, 1, generator=draws)[:, 0])
         return chosen[0], chosen[1]
+
+    def _similarity(self, embeddings: dict[str, Tensor]) -> Tensor:
+        """[local, local] of texts and clips, by what the run's objective makes larger for pairs."""
+        if self.how.objective in FUSED:
+            return embeddings["text"] @ embeddings["fused_va"].T
+        items = torch.stack([embeddings[name] for name in self.how.modalities if name != "text"])
+        score = SCORES["volume" if isinstance(self.how.settings, Tuples) else "cosine"]
+        return score(embeddings["text"], items)
 
     def _matching(
         self, inputs: list[Tensor], part: slice, condition: Tensor, conditions: Tensor, negatives: tuple[Tensor, Tensor]

@@ -95,8 +95,8 @@ def test_killed_process_continues(tmp_path: Path) -> None:
     done = run(*command(12, "os.kill(os.getpid(), signal.SIGKILL)"), str(tmp_path / "cut"))
     assert done.returncode == -signal.SIGKILL
     assert checkpoints.steps(tmp_path / "cut") == [5, 10]
-    torch_threads = torch.get_num_threads()
-    assert torch_threads == int(checkpoint_about(tmp_path / "cut")["threads"])
+    arithmetic = checkpoint_about(tmp_path / "cut")["arithmetic"]
+    assert json.loads(arithmetic) == f"{torch.get_num_threads()} threads in float32"
     assert equal(trained(tmp_path / "cut"), trained(tmp_path / "whole"))
 
 
@@ -174,19 +174,19 @@ def test_state_of_other_settings_is_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(UserError, match=r"step-00000023.*settings"):
         trained(tmp_path, learning_rate=0.02)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
-    with pytest.raises(UserError, match="threads"):
+    with pytest.raises(UserError, match=r"saved with arithmetic . threads in float32, now 77 threads in float32"):
         trained(tmp_path)
 
 
 def test_checkpoints_keep_two_and_sweep_orphans(tmp_path: Path) -> None:
     for step in (5, 10, 15):
         (tmp_path / ".step-00000005.abc.safetensors").write_bytes(b"half")
-        checkpoints.save(tmp_path, step, {"a": torch.tensor(step)}, "s", 1)
+        checkpoints.save(tmp_path, step, {"a": torch.tensor(step)}, "s", "1 thread")
     names = sorted(entry.name for entry in tmp_path.iterdir())
     assert names == ["step-00000010.safetensors", "step-00000015.safetensors"]
-    step, tensors = checkpoints.latest(tmp_path, "s", 1) or (0, {})
+    step, tensors = checkpoints.latest(tmp_path, "s", "1 thread") or (0, {})
     assert (step, tensors["a"].item()) == (15, 15)
-    assert checkpoints.latest(tmp_path / "none", "s", 1) is None
+    assert checkpoints.latest(tmp_path / "none", "s", "1 thread") is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -251,7 +251,7 @@ def test_auto_is_what_the_device_multiplies(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(loop.low_precision, "multiplies", lambda _: False)
     assert equal(trained(tmp_path / "auto", precision="auto", steps=6), expected)
     monkeypatch.setattr(loop.low_precision, "multiplies", lambda _: True)
-    with pytest.raises(UserError, match="saved with settings"):  # a state is not continued in another format
+    with pytest.raises(UserError, match=r"in float32, now . threads in bfloat16"):  # it goes on in no other format
         trained(tmp_path / "auto", precision="auto", steps=6)
 
 

@@ -78,12 +78,16 @@ def test_damage_in_an_archive_is_an_error(tmp_path: Path, part: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["s.safetensors", "s.tar"])
-@pytest.mark.parametrize("content", [b"", b"{}", "cut", "index"])
+@pytest.mark.parametrize("content", [b"", b"{}", "cut", "index", "key"])
 def test_a_damaged_shard_is_named(tmp_path: Path, name: str, content: bytes | str) -> None:
     path = tmp_path / name
     made(path, 2)
     whole = path.read_bytes()
-    broken = {"cut": whole[:300], "index": whole.replace(b"digest", b"dig\xe9st")}
+    broken = {
+        "cut": whole[:300],
+        "index": whole.replace(b"digest", b"dig\xe9st"),
+        "key": whole.replace(b"lengths", b"lengthz"),
+    }
     path.write_bytes(content if isinstance(content, bytes) else broken[content])
     with pytest.raises(UserError, match=rf"{name}: damaged, or not a shard \(.*\); delete the shard and decode again"):
         Shard(path)
@@ -103,6 +107,15 @@ def test_no_sound_is_made_up(tmp_path: Path) -> None:
     made(tmp_path / "s.tar", 1)
     with pytest.raises(UserError, match="a FLAC file with 700 samples from 100 on, not 701"):
         Shard(tmp_path / "s.tar").wave(0, 100, 801)
+
+
+def test_no_sound_is_cut_by_a_changed_length(tmp_path: Path) -> None:
+    path = tmp_path / "s.tar"
+    made(path, 1)
+    path.write_bytes(path.read_bytes().replace(b'"lengths": [800]', b'"lengths": [100]'))
+    for read in (Shard(path).audio, lambda: Shard(path).wave(0)):
+        with pytest.raises(UserError, match=r"clip 'clip-0' is damaged .a FLAC file of 800 samples, not 100"):
+            read()
 
 
 @pytest.mark.parametrize("name", ["s.safetensors", "s.tar"])

@@ -46,6 +46,20 @@ def test_intervals_of_hits_cover():
     assert 0.93 <= coverage(hits, 0.5, 10, 300, 1) <= 0.97
 
 
+@pytest.mark.parametrize("clusters", [6, 12, 25])
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_intervals_of_few_clusters_cover(clusters, seeds):
+    values = simulate(np.random.default_rng(15), 3000, seeds, clusters, 2, (0.0, 0.3, 0.3, 0.1))
+    assert 0.93 <= coverage(values, 0.5, seeds, clusters, 2) <= 0.97
+
+
+def test_intervals_of_rare_hits_cover():
+    """As on `stamps`: 200 captions, R@1 of some 5 %."""
+    random = np.random.default_rng(16)
+    hits = random.random((3000, 10, 200)) < random.beta(0.25, 4.75, (3000, 1, 200))
+    assert 0.92 <= coverage(hits, 0.05, 10, 200, 1) <= 0.97
+
+
 def test_batches_equal_one_by_one():
     random = np.random.default_rng(7)
     a, b = random.random((4, 50)), random.random((4, 50))
@@ -65,7 +79,8 @@ def test_single_seed_matches_a_naive_cluster_bootstrap():
     for draw in range(50):
         weights = bootstrap.cluster_weights[draw].astype(int)
         sample = np.concatenate([np.tile(values[groups == group], weights[group]) for group in range(6)])
-        assert estimate.resamples[draw] == pytest.approx(sample.mean())
+        strays = (sample.mean() - values.mean()) * bootstrap.cluster_stretch[draw]
+        assert estimate.resamples[draw] == pytest.approx(values.mean() + strays)
 
 
 def test_no_difference_is_rejected_one_time_in_twenty():
@@ -106,6 +121,9 @@ def test_verdicts():
     assert statistics.verdict(small, 2, 0.001) == "equivalent"
     assert statistics.verdict(large, 2, 0.001) == "better"
     assert statistics.verdict(vague, 2, 0.9) == "unclear"
+    for clusters, expected in ((12, "unclear"), (150, "unclear"), (151, "equivalent")):  # all hit, or all miss
+        alike = Bootstrap(np.arange(clusters), 3, draws=100)(np.zeros((3, clusters)))
+        assert statistics.verdict(alike, 2, 1.0) == expected
     assert statistics.verdict(vague, 2, 0.04) == "unclear"  # its 95 % interval holds zero: a skewed p does not count
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -307,8 +309,33 @@ def test_cookie_file_must_be_there(site: Site, tmp_path: Path) -> None:
     (tmp_path / "cookies.txt").write_text("")
     polite = download.Politeness(cookies="cookies.txt")
     assert download.download("https://www.youtube.com/watch?v=a", Path("x/a.mp4"), 0, 0, polite).status == "ok"
-    assert site.parameters["cookiefile"] == "cookies.txt"
+    assert site.parameters["cookiefile"] != "cookies.txt"  # a copy: yt-dlp writes into it
     assert "download_ranges" not in site.parameters
+
+
+def full_disk(_: Path) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("act", [full_disk, fails("unable to write data: [Errno 28] No space left on device")])
+def test_no_clip_is_gone_for_a_full_disk(site: Site, act: Callable[[Path], None]) -> None:
+    s = settings(vggsound={"test": 4, "options": {"download": True}})
+    planned(s, "vggsound")
+    site.does[f"{ADDRESS}c"] = act
+    with pytest.raises(UserError, match=r"c_000030\.mp4: cannot be written .*No space left on device.*; make room"):
+        fetched(s, corpus="vggsound")
+    assert '"c_000030"' not in paths.fetched(s, "vggsound", "test-0").read_text()
+
+
+def test_side_files_are_no_videos(tmp_path: Path) -> None:
+    for name in ("a/video1.mp4", "a/video1.srt", "a/video1.wav", "b/video2.MKV", ".video3.mp4", "video4.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = {name: path.name for name, path in annotated.dropped(tmp_path).items()}
+    assert found == {"video1": "video1.mp4", "video2": "video2.MKV"}
+    (tmp_path / "b/video1.webm").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"b/video1\.webm: .*a/video1\.mp4 is a video of clip 'video1' too; keep one"):
+        annotated.dropped(tmp_path)
 
 
 def own_corpus(project: Path, text: str, **sizes: int) -> Settings:

@@ -108,6 +108,8 @@ def test_id_lists(tmp_path: Path) -> None:
         ("a.json", [{"video_id": "a", "desc": " "}], "clip 'a' has an empty caption"),
         ("a.json", [{"name": "a"}], "entry 0 has none of clip_id, video_id"),
         ("a.json", [{"video_id": "../a", "desc": "x"}], "clip '../a': an id may hold"),
+        ("a.json", [{"video_id": "a", "desc": 3}], r"entry 0 \(a\): its captions are 3, expected"),
+        ("a.json", [{"video_id": "a", "desc": "x", "clip_span": ["None", "n/a"]}], "clip_span is no pair of times"),
         ("a.json", "[{", "damaged"),
         ("a.json", [], "holds no clip"),
         ("a.json", {"v_a": {"duration": 1}}, "'v_a' has no list of sentences"),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.models import checkpoint, convert_pickle, key_map, vast_full
@@ -161,6 +162,45 @@ def test_conversion_by_hand(state: State, tmp_path: Path) -> None:
     assert set(vast_full.load(target, config=vast_full.TINY).state_dict())
 
 
+def test_a_pickle_of_code_that_is_not_here(tmp_path: Path) -> None:
+    (tmp_path / "theirs.pt").write_bytes(b"\x80\x02ctheir_repository.config\nConfig\nq\x00.")
+    with pytest.raises(UserError, match=r"theirs\.pt: refers to code that is not here \(No module named 'their_repo"):
+        convert_pickle.convert(tmp_path / "theirs.pt")
+    (tmp_path / "cut.pt").write_bytes(b"\x80\x02}q")
+    with pytest.raises(UserError, match=r"cut\.pt: damaged"):
+        convert_pickle.convert(tmp_path / "cut.pt")
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html>\n<title>Quota", b"version https://git-lfs", b""])
+def test_a_page_in_the_place_of_a_checkpoint(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "vast.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"vast\.pt: not a checkpoint, it begins with .*; download it again"):
+        checkpoint.read(tmp_path / "vast.pt")
+
+
+def test_any_cut_pickle_is_damaged_or_refused(tmp_path: Path) -> None:
+    """Of torch's older files, which are pickles one after the other, the unpickler sees the cut itself."""
+    path = tmp_path / "old.pt"
+    torch.save({"a": torch.arange(6.0), "b": torch.ones(2, 2)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    for stop in range(1, len(whole), 7):
+        path.write_bytes(whole[:stop])
+        with pytest.raises(UserError, match=r"old\.pt: (damaged|needs more than tensors|holds a)"):
+            checkpoint.read(path)
+
+
+def test_half_precision_files_are_read_as_the_model_is(tmp_path: Path) -> None:
+    half = {name: value.half() for name, value in nn.Linear(3, 2).state_dict().items()}
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            model = nn.Linear(3, 2)
+        checkpoint.assign(model, half, "half.pt")
+        assert model.weight.dtype == torch.float32
+        assert torch.equal(model.weight.half(), half["weight"])
+    with pytest.raises(UserError, match=r"half\.pt: weight holds torch\.int64, this model torch\.float32"):
+        checkpoint.assign(model, half | {"weight": half["weight"].long()}, "half.pt")
+
+
 def test_absent_altered_and_damaged_files(state: State, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such weights file"):
         checkpoint.read(tmp_path / "absent.pt")
@@ -170,4 +210,9 @@ def test_absent_altered_and_damaged_files(state: State, tmp_path: Path) -> None:
         checkpoint.read(path, "00")
     path.write_bytes(path.read_bytes()[:10_000])
     with pytest.raises(UserError, match="damaged"):
+        checkpoint.read(path)
+    path = path.with_suffix(".safetensors")
+    save_file(state, path)
+    path.write_bytes(path.read_bytes()[:10_000])
+    with pytest.raises(UserError, match=r"vast\.safetensors: damaged .*; download it again"):
         checkpoint.read(path)

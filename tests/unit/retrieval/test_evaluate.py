@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import pandas
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, load_tensors, save_tensors
-from pipeline.geometry import unit
+from pipeline.geometry import SCORES, unit
 from pipeline.reporting.table1 import table1
 from pipeline.retrieval import write_embeddings
 from pipeline.retrieval.evaluate import FIXED, evaluate
@@ -340,6 +343,39 @@ def test_another_digest_and_files_that_are_none(settings, tmp_path):
         evaluate(tmp_path / "none.safetensors", manifest)
     with pytest.raises(UserError, match="give a table's json"):
         evaluate(path, manifest, tmp_path / "table.csv")
+
+
+def test_the_score_is_one_that_both_splits_have(settings, tmp_path, capsys):
+    manifest, path = paths.manifest(settings, "scenes"), tmp_path / "mine.safetensors"
+    write(path, settings)
+    table = pandas.read_parquet(manifest)
+    ids = table[(table["split"] == "val") & (table["status"] == "ok")]["clip_id"].tolist()
+    z = project.features(len(ids), 0.01, 1)
+    text, fused = z.pop("text"), {"va": z["vision"]}
+    more = {"split": "val", "manifest": manifest}
+    write_embeddings(path, ids, text, z, fused=fused, **more)
+    assert evaluate(path, manifest)["score"] in SCORES  # not `fused`, which test lacks
+    assert "Items that tie" in capsys.readouterr().out
+    write_embeddings(path, ids, text, {"vision": z["vision"]}, **more)
+    one_line("split val holds the modalities V, split test VA; embed both alike", path, manifest)
+    write_embeddings(path, ids, text, z, **more)
+    save_tensors(path, load_tensors(path), load_metadata(path) | {"stale": 5})
+    one_line(r"metadata: stale is 5, expected a list", path, manifest)
+
+
+def test_a_reference_by_its_name_alone(settings, tmp_path, monkeypatch):
+    path, manifest = write(tmp_path / "mine.safetensors", settings), paths.manifest(settings, "scenes").absolute()
+    table = paths.table(settings, "table1", "json").absolute()
+    whole = evaluate(path, manifest, table)
+    monkeypatch.chdir(table.parent)
+    assert evaluate(path, manifest, Path(table.name))["comparison"] == whole["comparison"]
+
+
+def test_a_foreign_file_is_not_overwritten(settings, tmp_path):
+    path = tmp_path / "theirs.safetensors"
+    save_file({"a": torch.ones(2)}, path, {"format": "pt"})
+    with pytest.raises(UserError, match=r"theirs\.safetensors: its metadata are not ours, JSON values"):
+        write(path, settings)
 
 
 def one_line(message, *arguments):

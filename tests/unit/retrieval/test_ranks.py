@@ -6,6 +6,7 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from pipeline.geometry import SCORES, flipped, unit
+from pipeline.geometry.hubness import hubness
 from pipeline.geometry.ranking import ranks_both
 from pipeline.geometry.ties import TOLERANCE
 from pipeline.retrieval import ranks
@@ -129,17 +130,53 @@ def test_screening_in_float32_moves_no_rank(monkeypatch, name, spread, length, s
 SEVERAL = [[text, (text + 5) % 37] if text % 3 == 0 else [text] for text in range(37)]
 
 
+@pytest.mark.parametrize("name", SCORES)
+def test_copies_of_pairs_are_made_a_few_at_a_time(monkeypatch, name):
+    texts, items = data()
+    texts[3:20] = texts[3]  # many pairs within rounding
+    whole = ranks_both(texts, items, SCORES[name], SEVERAL, block=20)
+    monkeypatch.setattr("pipeline.geometry.ranking.PAIRS", 3)
+    for one, other in zip(whole, ranks_both(texts, items, SCORES[name], SEVERAL, block=20), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_embeddings_with_a_gradient_are_ranked_without_one(name):
+    texts, items = data()
+    expected = ranks(texts, items, SCORES[name], torch.arange(37))
+    found = ranks(texts.requires_grad_(), items.requires_grad_(), SCORES[name], torch.arange(37))
+    assert torch.equal(found.rank, expected.rank)
+    assert hubness(texts, items, SCORES[name]).largest == hubness(texts.detach(), items.detach(), SCORES[name]).largest
+
+
+@pytest.mark.parametrize("number", [3, 5, 9])
+@pytest.mark.parametrize("name", SCORES)
+def test_screening_of_many_modalities(monkeypatch, name, number):
+    torch.manual_seed(number)
+    centre = unit(torch.randn(1, 48))
+    texts, items = unit(centre + 1e-2 * torch.randn(90, 48)), unit(centre + 1e-2 * torch.randn(number, 90, 48))
+    items[0, :9], items[-1, 20:40] = 0, items[0, 20:40]
+    screened = ranks_both(texts, items, SCORES[name], torch.arange(90), block=32)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")  # then nothing is screened
+    for one, other in zip(ranks_both(texts, items, SCORES[name], torch.arange(90), block=32), screened, strict=True):
+        assert torch.equal(one.rank, other.rank)
+        assert torch.equal(one.ties, other.ties)
+
+
 def _child(process, path, result):
     dist.init_process_group("gloo", init_method=f"file://{path}", rank=process, world_size=2)
     texts, items = data()
-    found = ranks_both(texts, items, SCORES["residual"], SEVERAL, block=5, group=dist.group.WORLD)
-    result[process] = [[values.tolist() for values in side] for side in found]
+    result[process] = [
+        [values.tolist() for values in side]
+        for score in SCORES.values()
+        for side in ranks_both(texts, items, score, SEVERAL, block=5, group=dist.group.WORLD)
+    ]
     dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path):
     texts, items = data()
-    alone = ranks_both(texts, items, SCORES["residual"], SEVERAL, block=5)
+    alone = [side for score in SCORES.values() for side in ranks_both(texts, items, score, SEVERAL, block=5)]
     with multiprocessing.get_context("spawn").Manager() as manager:
         result = manager.dict()
         multiprocessing.spawn(_child, (str(tmp_path / "meeting"), result), nprocs=2)
