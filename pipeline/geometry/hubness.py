@@ -47,7 +47,7 @@ def _hubness(queries: Tensor, items: Tensor, score: Score, k: int, block: int, b
             part = queries[..., who, :]
             # `quick` orders as the score does, in fewer passes.
             if isinstance(score, Prepared) and prepared is not None:
-                scores = score.quick(part, prepared)
+                scores = score.quick(score.ask(part), prepared)
             else:
                 scores = score(part, items[..., what, :])
             sides[0].add(row, scores, what.start)

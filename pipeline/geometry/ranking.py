@@ -24,7 +24,7 @@ from torch import distributed as dist
 from pipeline.geometry.correspondence import Correspondence, correct_pairs
 from pipeline.geometry.precision import blocks
 from pipeline.geometry.refusals import check_pair_scores, check_scores, check_shapes, finite_lengths
-from pipeline.geometry.scores import Parts, Precision, Prepared, Score
+from pipeline.geometry.scores import Parts, Precision, Prepared, Score, Slack
 from pipeline.geometry.ties import average_precision, places
 
 BLOCK = 512
@@ -160,13 +160,14 @@ def _screen(
     queries: Tensor, items: "_Items", score: Prepared, sides: list[tuple["_Side", int]], mine: list[slice]
 ) -> None:
     """Count in float32, and in float64 what float32 does not decide."""
+    rows, keeps = blocks(len(queries), items.block), queries.numel() * 4 <= KEPT
+    asked = [score.ask(queries[row].float()) for row in rows] if keeps else []
     for column in mine:
         parts = items(column)
         quick = tuple(tensor.float() for tensor in parts)
-        for row in blocks(len(queries), items.block):
-            texts = queries[row]
-            scores = score.quick(texts.float(), quick)
-            exact = _Exact(score, texts, parts, row.start, column.start)
+        for number, row in enumerate(rows):
+            scores = score.quick(asked[number] if keeps else score.ask(queries[row].float()), quick)
+            exact = _Exact(score, queries[row], parts, row.start, column.start)
             for side, dim in sides:
                 side.screen(scores, row if dim else column, dim, exact)
 
@@ -235,9 +236,10 @@ class _Side:
         self.better[part] += (scores > above).view(torch.uint8).sum(dim, dtype=torch.int32)
         self.reached[part] += (scores >= below).view(torch.uint8).sum(dim, dtype=torch.int32)
 
-    def loosen(self, scale: Callable[[Tensor], Tensor], slack: float) -> None:
+    def loosen(self, scale: Callable[[Tensor], Tensor], slack: Slack) -> None:
         """Thresholds in float32, on the scale of the quick scores, beyond which rounding cannot change a decision."""
-        self.surely, self.maybe = (scale(self.above) + slack).float(), (scale(self.below) - slack).float()
+        above, below = scale(self.above), scale(self.below)
+        self.surely, self.maybe = (above + slack(above)).float(), (below - slack(below)).float()
 
     def screen(self, scores: Tensor, part: slice, dim: int, exact: "_Exact") -> None:
         # The best score of each query is found at a tenth of what it costs to compare them all; NaN is the best of any.
@@ -245,22 +247,28 @@ class _Side:
         open_ = (~(best < self.maybe[part])).nonzero()[:, 0]
         if len(open_) == 0:
             return
-        scores, queries = scores.index_select(1 - dim, open_), open_ + part.start
+        if 2 * len(open_) > len(best):  # comparing them all costs less than copying most
+            open_ = torch.arange(len(best), device=best.device)
+        else:
+            scores = scores.index_select(1 - dim, open_)
+        queries = open_ + part.start
         maybe = scores >= self.maybe[queries].unsqueeze(dim)
         surely = scores > self.surely[queries].unsqueeze(dim)
         broken = ~best[open_].isfinite().unsqueeze(dim)
         if bool(broken.any()):  # NaN or beyond float32: all scores of such a query are computed again
             maybe, surely = maybe | broken, surely & ~broken
-        found = surely.view(torch.uint8).sum(dim, dtype=torch.int32)
+        found, reached = (which.view(torch.uint8).sum(dim, dtype=torch.int32) for which in (surely, maybe))
         self.better[queries] += found
         self.reached[queries] += found
-        row, column = maybe.logical_xor_(surely).nonzero(as_tuple=True)
-        if len(row) == 0:
+        unsure = (reached != found).nonzero()[:, 0]
+        if len(unsure) == 0:
             return
+        doubts = maybe.index_select(1 - dim, unsure).logical_xor_(surely.index_select(1 - dim, unsure))
+        row, column = doubts.nonzero(as_tuple=True)
         if dim == 1:
-            row = open_[row]
+            row = open_[unsure[row]]
         else:
-            column = open_[column]
+            column = open_[unsure[column]]
         values = exact(row, column)
         owner = (row if dim == 1 else column) + part.start
         self.better.index_add_(0, owner, (values > self.above[owner]).long())

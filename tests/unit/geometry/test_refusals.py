@@ -37,7 +37,8 @@ def broken(where, query, item, value):
     def whole(function):
         def found(part, prepared):
             scores = function(part, prepared).clone()
-            who = (part.double() - texts[query].double()).abs().amax(1) < 1e-6
+            asked = part[0] if isinstance(part, tuple) else part  # what `ask` makes of texts, or texts
+            who = (asked.double() - texts[query].double()).abs().amax(1) < 1e-6
             what = (prepared[0][0].double() - items[0, item].double()).abs().amax(1) < 1e-6
             return scores.masked_fill(who[:, None] & what, value)
 

@@ -16,6 +16,7 @@ from pipeline.geometry import (
     ranks,
     recall_at,
     residual_score,
+    unit,
     volume_score,
 )
 from tests.unit.geometry.oracles import tuples
@@ -172,6 +173,40 @@ def test_hubness_orders_as_the_score_does(name):
         assert torch.equal(found.first, best[:, 0].bincount(minlength=25))
     alone = hubness(z[1:], z[0], flipped(SCORES[name]), 4, 7)
     assert torch.equal(alone.occurrences, backward.occurrences)
+
+
+def strays(name, texts, items):
+    """Float32's distance from float64, and the bound at the float64 score, of every pair."""
+    score = SCORES[name]
+    prepared = score.prepare(items.double())
+    exact = score.scale(score.apply(texts.double(), prepared))
+    quick = score.quick(score.ask(texts), tuple(part.float() for part in prepared)).double()
+    lengths = texts.double().norm(dim=-1), items.double().norm(dim=-1)
+    slack = score.precision(*lengths, texts.shape[-1]).slack
+    return (quick - exact).abs(), slack(exact)
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("modalities", [1, 2, 4, 9])
+@pytest.mark.parametrize("kind", ["apart", "near", "one sign", "constant"])
+@pytest.mark.parametrize("sizes", [0.0, 1.0])
+def test_float32_strays_less_than_it_may(name, modalities, kind, sizes):
+    """Also where all products have one sign, so that rounding errors need not cancel, and for texts in the span."""
+    generator = torch.Generator().manual_seed(modalities)
+    z = torch.randn(modalities + 1, 60, 512, generator=generator)
+    if kind == "near":
+        z = z[:1, :1] + 0.1 * z
+    elif kind == "one sign":
+        z = z.abs()
+    elif kind == "constant":
+        z = torch.full_like(z, 0.1) + 1e-3 * z
+    z = unit(z) * torch.logspace(-sizes, sizes, 60)[:, None]
+    texts, items = z[0], z[1:]
+    items[0, :5] = texts[:5]
+    stray, bound = strays(name, texts, items)
+    assert (stray <= bound).all()
+    if not sizes:
+        assert float(bound.max()) < 4e-4  # wide bounds are safe and slow
 
 
 def test_metrics():
