@@ -220,13 +220,17 @@ def _public(settings: Settings, name: str, corpus: Corpus, registry: str) -> Ite
     folder = sources.media_folder(registry)
     try:
         brought = annotated.dropped(folder)
-        absent = [clip for clip in annotated.wanted(settings, name) if clip not in brought]
     except UserError as error:
         yield _refused(f"{name} videos", error)
         return
-    asked = corpus.train + corpus.val + corpus.test
+    try:
+        wanted = annotated.wanted(settings, name)
+    except UserError:  # its lists, as said above
+        wanted = []
+    absent = [clip for clip in wanted if clip not in brought]
+    there = len(wanted) - len(absent) if wanted else len(brought)
     where = f"{folder}, first absent: {absent[0]}" if absent else str(folder)
-    yield _videos(name, corpus, asked - len(absent), where, sources.instructions(registry))
+    yield _videos(name, corpus, there, where, sources.instructions(registry))
 
 
 def _videos(name: str, corpus: Corpus, files: int, folder: str, remedy: str = "put the missing ones there") -> Check:

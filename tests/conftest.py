@@ -9,6 +9,7 @@ from pathlib import Path
 # Read by OpenMP when torch is first imported, hence before any test module.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["SB_DISABLE_QUIRKS"] = "allow_tf32"  # as pipeline/models/beats.py has it
 
 import pytest
 from filelock import FileLock

@@ -8,6 +8,7 @@ Released files use torch's older weight-norm names: `weight_g`, `weight_v`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -84,6 +85,8 @@ def load(path: Path, sha256: str = "") -> Beats:
 
 
 def _build(config: Mapping[str, Any]) -> Any:
+    # Else its import lets all float32 products of the process be TF32's.
+    os.environ.setdefault("SB_DISABLE_QUIRKS", "allow_tf32")
     with torch.device("cpu"):  # torchaudio makes a constant when first imported, which must not land on meta
         from speechbrain.lobes.models import beats
 

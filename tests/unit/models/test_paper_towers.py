@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,15 @@ def test_clip_sees_what_open_clip_shows_it() -> None:
     with torch.no_grad():
         tower.encode(frames)
     assert (seen[0] - expected).abs().max() < 2 / 255 / min(STD)
+
+
+def test_beats_leave_float32_products_what_they_are() -> None:
+    code = (
+        "import os; os.environ.pop('SB_DISABLE_QUIRKS', None); import torch; from pipeline.models import beats; "
+        "beats.Beats(beats.TINY); print(torch.get_float32_matmul_precision())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split()[-1] == "highest"
 
 
 def test_beats_against_speechbrain(tmp_path: Path) -> None:
