@@ -8,7 +8,6 @@ Volume and residual ignore signs. Queries that are tuples and items that are tex
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -77,8 +76,7 @@ class Prepared:
         inside = shortest >= SHORTEST and max(longest, 1.0) * largest <= LONGEST
         if not inside or torch.get_float32_matmul_precision() != "highest":
             return Precision(tolerance, None)
-        bound = partial(self.slack, longest=longest, width=width, largest=largest, modalities=len(items))
-        return Precision(tolerance, bound)
+        return Precision(tolerance, lambda scores: self.slack(scores, longest, width, largest, len(items)))
 
 
 def _mean_direction(items: Tensor) -> Parts:
