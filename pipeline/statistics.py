@@ -121,6 +121,8 @@ class Bootstrap:
             return Estimate(value, np.full((*value.shape, self.draws), np.nan), per_seed, self.clusters)
         cluster_part = (sums.mean(-2) @ self.cluster_weights.T) / self.resampled_sizes - value[..., None]
         resamples = value[..., None] + cluster_part * self.cluster_stretch + self._seed_part(sums, per_seed)
+        # No mean lies beyond its values: a share stays between 0 and 1.
+        resamples = resamples.clip(array.min((-2, -1))[..., None], array.max((-2, -1))[..., None])
         return Estimate(value, resamples, per_seed, self.clusters)
 
     def drawn(self, values: ArrayLike) -> Array:

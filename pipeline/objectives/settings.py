@@ -136,8 +136,6 @@ class UniAlign(Anchored):
             idle.append(("alignment", "lambda_align 0"))
         if not (self.lambda_align or flat):
             idle += [(key, "no alignment") for key in ("anchor", "anchor_gradient")]
-        if self.alignment == "volume" and self.anchor_gradient == "flow":
-            idle.append(("anchor", "alignment volume, which has none"))
         if not self.lambda_centroid:
             idle.append(("centroid_temperature", "lambda_centroid 0"))
         if not self.lambda_vol:

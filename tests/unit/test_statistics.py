@@ -60,6 +60,14 @@ def test_intervals_of_rare_hits_cover():
     assert 0.92 <= coverage(hits, 0.05, 10, 200, 1) <= 0.97
 
 
+def test_a_share_has_an_interval_of_shares():
+    hits = np.zeros((2, 1, 12))
+    hits[0, 0, 0] = hits[1, 0, 1:] = 1
+    low, high = Bootstrap(np.arange(12), 1, draws=800)(hits).interval()
+    assert low[0] == 0 < high[0] < 1
+    assert 0 < low[1] < 1 == high[1]
+
+
 def test_batches_equal_one_by_one():
     random = np.random.default_rng(7)
     a, b = random.random((4, 50)), random.random((4, 50))

@@ -72,7 +72,7 @@ def test_commands_name_what_they_do_not_know(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     for command, message in (
         (("sweep", "--table", "table9"), "--table table9: no such table in params/runs.yaml; did you mean table"),
-        (("tune", "--method", "clip"), "--method clip: no such space in params/spaces.yaml; none of the 12 is near"),
+        (("tune", "--method", "clip"), "--method clip: no such space in params/spaces.yaml; none of the 13 is near"),
         (("pool", "--corpus", "scense"), "--corpus scense: no such corpus at scale smoke; there are scenes,"),
     ):
         done = run(project, "python", "-m", "pipeline", *command, check=False)

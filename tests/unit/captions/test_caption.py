@@ -69,7 +69,9 @@ def test_the_batch_changes_nothing_and_sampling_samples_alone(made, monkeypatch)
     fewer = captions(top_k=2)
     assert [line["caption"] for line in fewer] == [line["caption"] for line in first]
     assert [line["samples"] for line in fewer] != [line["samples"] for line in first]
-    assert [line["samples"] for line in captions(modalities=["audio"])] != [line["samples"] for line in first]
+    # A model this small hardly sees its conditions: many samples tell.
+    many, heard = captions(samples=40), captions(samples=40, modalities=["audio"])
+    assert [line["samples"] for line in heard] != [line["samples"] for line in many]
 
 
 def test_samples_are_a_function_of_seed_and_clip(made):
