@@ -156,7 +156,7 @@ def main(path: Path, quick: bool = False) -> None:
             halves = [(files[half::2], work[half::2]) for half in (0, 1)]
             with Workers(decoded, 1, LIMIT) as one, Workers(decoded, 2, LIMIT) as two:
                 single, double = partial(pooled, one, halves), partial(pooled, two, halves)
-                records.append(record("two_processes/one", params, double, single, "one worker process", pairs))
+                records.append(record("two_processes/one", params, double, single, "one worker process", 2 * pairs))
             with Workers(read_frames, 1, LIMIT) as worker:
                 isolated, alone = partial(pooled, worker, work), partial(_here, work)
                 records.append(record("isolation", params, isolated, alone, "the same calls in this process", pairs))
