@@ -85,13 +85,12 @@ def processor() -> Check:
 
     from pipeline import low_precision
 
-    number = str(low_precision.chosen("auto", torch.device("cpu"))).removeprefix("torch.")
-    slower = "no bfloat16 instructions: mini computes in float32, which takes some two thirds longer, and its numbers"
+    number = low_precision.name("auto", torch.device("cpu"))
     return Check(
         "ok" if number == "bfloat16" else "note",
         "processor",
         f"products in {number}",
-        f"{slower} differ by rounding from those in bfloat16",
+        "no bfloat16 instructions: mini computes in float32, which takes longer and differs by rounding",
     )
 
 

@@ -56,10 +56,9 @@ def fit(
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimiser = AdamW(parameters, optimisation)
     device = next(iter(parameters.values())).device
-    number = str(low_precision.chosen(optimisation.precision, device))
     shapes = {name: list(p.shape) for name, p in parameters.items()}
     settings = digest([optimisation.model_dump(), seed, shapes])
-    arithmetic = f"{torch.get_num_threads()} threads in {number.removeprefix('torch.')}"
+    arithmetic = f"{torch.get_num_threads()} threads in {low_precision.name(optimisation.precision, device)}"
     autocast = low_precision.autocast(device, optimisation.precision)
 
     # Kernels of width 0.07 underflow: arithmetic on subnormal numbers made UniAlign's steps four times as slow.

@@ -7,11 +7,10 @@ GFLOP/s where float32 reaches 150). What is stored is in the same format either 
 from __future__ import annotations
 
 import platform
-from typing import Literal
 
 import torch
 
-Precision = Literal["fp32", "bf16", "auto"]
+from pipeline.settings.stages import Precision
 
 
 def chosen(precision: Precision, device: torch.device) -> torch.dtype:
@@ -19,6 +18,11 @@ def chosen(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if multiplies(device) else torch.float32
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+
+
+def name(precision: Precision, device: torch.device) -> str:
+    """`bfloat16` or `float32`: for keys of what rounding goes into, and for people."""
+    return str(chosen(precision, device)).removeprefix("torch.")
 
 
 def multiplies(device: torch.device) -> bool:

@@ -186,11 +186,10 @@ def dropped(folder: Path) -> dict[str, Path]:
 def wanted(settings: Settings, corpus: str) -> list[str]:
     """Ids of the clips of a public corpus that the scale asks for; a UserError if its lists are not there or wrong."""
     planned, entry = _public(settings, corpus), settings.corpora[corpus]
-    return [
-        one.item.clip_id
-        for split in paths.SPLITS
-        for one in [one for one in planned if one.split == split][: getattr(entry, split)]
-    ]
+    found: list[str] = []
+    for split in paths.SPLITS:
+        found += [one.item.clip_id for one in planned if one.split == split][: getattr(entry, split)]
+    return found
 
 
 def _registry(settings: Settings, corpus: str) -> str:

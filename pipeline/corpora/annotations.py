@@ -118,9 +118,9 @@ def _vast(path: Path, number: int, row: Any) -> Item:
     name = next((row[key] for key in ID_KEYS if key in row), None) if isinstance(row, Mapping) else None
     if name is None:
         raise UserError(f"{path}: entry {number} has none of {', '.join(ID_KEYS)}")
-    text = next((row[key] for key in TEXT_KEYS if key in row), ())
-    captions = (text,) if isinstance(text, str) else tuple(text or ()) if isinstance(text, list | None) else None
-    if captions is None:
+    text = next((row[key] for key in TEXT_KEYS if key in row), None)
+    captions = [text] if isinstance(text, str) else text or []
+    if not isinstance(captions, list):
         raise UserError(f"{path}: entry {number} ({name}): its captions are {text!r}, expected a text or a list")
     try:
         start, end = _span(row.get("clip_span"))

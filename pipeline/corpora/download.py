@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,9 @@ PERMANENT = re.compile(
 )
 
 
-#: Troubles of this machine, as errno and as yt-dlp words them: no clip is gone for them.
+#: Troubles of this machine, by errno, and as yt-dlp quotes them: no clip is gone for them.
 LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
-LOCAL_WORDS = re.compile("|".join(re.escape(os.strerror(number)) for number in LOCAL), re.IGNORECASE)
+QUOTED = re.compile(rf"\[Errno ({'|'.join(map(str, sorted(LOCAL)))})\]")
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,15 @@ def download(url: str, target: Path, start: float, end: float, politeness: Polit
         import yt_dlp
     except ImportError:
         raise UserError("yt-dlp is not installed; pip install -r envs/requirements.txt") from None
-    if politeness.cookies and not Path(politeness.cookies).is_file():
-        raise UserError(f"{politeness.cookies}: no such cookie file; correct options.cookies in params/corpora.yaml")
+    own = _cookies(politeness.cookies) if politeness.cookies else None
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}.download.mp4")
     try:
         # yt-dlp writes its cookies back: into a copy, since the file is the user's.
         with tempfile.TemporaryDirectory() as folder:
-            cookies = shutil.copyfile(politeness.cookies, Path(folder) / "cookies") if politeness.cookies else None
+            cookies = None if own is None else Path(folder) / "cookies"
+            if cookies and own is not None:
+                cookies.write_bytes(own)
             with yt_dlp.YoutubeDL(_parameters(partial, start, end, politeness, cookies)) as client:
                 client.download([url])
     except yt_dlp.utils.YoutubeDLError as error:
@@ -80,7 +80,7 @@ def download(url: str, target: Path, start: float, end: float, politeness: Polit
             raise UserError(
                 f"{url}: the site takes no more requests for now ({reason}); run again in some hours"
             ) from None
-        if LOCAL_WORDS.search(reason):
+        if QUOTED.search(reason):
             raise UserError(f"{target}: cannot be written ({reason}); make room or correct its rights") from None
         return Outcome("gone", reason, passing=not PERMANENT.search(reason))
     except OSError as error:
@@ -93,6 +93,15 @@ def download(url: str, target: Path, start: float, end: float, politeness: Polit
         os.fsync(stream.fileno())
     os.replace(partial, target)
     return Outcome("ok")
+
+
+def _cookies(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such cookie file; correct options.cookies in params/corpora.yaml") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read as a cookie file ({error.strerror})") from None
 
 
 def _parameters(

@@ -87,10 +87,11 @@ def checksums(path: Path) -> dict[str, str]:
         return {}
     found = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        digest, _, name = line.strip().partition(" ")
-        if not name and digest:
-            raise UserError(f"{path}: line {number} is not as sha256sum writes it, a digest and a name")
-        found[name.strip().lstrip("*").rsplit("/", 1)[-1].strip()] = digest.lower()
+        match line.split(maxsplit=1):
+            case [digest, name]:
+                found[name.lstrip("*").rsplit("/", 1)[-1].strip()] = digest.lower()
+            case [_]:
+                raise UserError(f"{path}: line {number} is not as sha256sum writes it, a digest and a name")
     return found
 
 

@@ -32,7 +32,7 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
     path = paths.manifest(settings, corpus)
     whole = manifest.read(path)
     made_of = [files.sha256(file) for file in (path, paths.tower_weights(settings, modality))]
-    precision = str(low_precision.chosen("auto", released.device()))
+    precision = low_precision.name("auto", released.device())
     key = digest([*made_of, paths.decode_digest(settings, corpus), precision])
     state = paths.state(settings, "features", name, f"{corpus}-{key}")
     features: dict[str, Tensor] = {}

@@ -121,8 +121,8 @@ class EfficientNet(nn.Module):
             if isinstance(module, Convolution):
                 module.fold()
         self.requires_grad_(False).eval()
-        number = low_precision.chosen("auto", torch.device("cpu"))
-        return self.to(number).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        dtype = low_precision.chosen("auto", torch.device("cpu"))
+        return self.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Tensor:

@@ -54,8 +54,8 @@ def _match(settings: Settings, run: str, seed: int, corpus: str, model: VastFull
     table = written.usable(settings, corpus, "test")
     # Clips in the order of the gallery, whose rows the pairs are.
     clips = Clips(settings, {corpus: table.set_index("clip_id", drop=False).loc[gallery.ids]})
-    number = low_precision.chosen(settings.training.optimisation.precision, next(model.parameters()).device)
-    state = paths.state(settings, "matching", run, str(seed), corpus, digest([about, k, PART, str(number)]))
+    precision = low_precision.name(settings.training.optimisation.precision, next(model.parameters()).device)
+    state = paths.state(settings, "matching", run, str(seed), corpus, digest([about, k, PART, precision]))
     matcher = Matcher(settings, model, words, clips, gallery.captions, settings.run(run).modalities)
     found = matcher.probabilities(pairs, state, f"match {run} {seed} {corpus}")
     tensors = {"clip": pairs[:, 0].int(), "text": pairs[:, 1].int(), "probability": found}

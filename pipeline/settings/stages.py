@@ -62,6 +62,10 @@ class AudioTower(Strict):
     slices: int = Field(default=1, gt=0, description="10.24 s slices a clip that `beats` hears")
 
 
+#: Number format of products; see pipeline/low_precision.py.
+Precision = Literal["fp32", "bf16", "auto"]
+
+
 class Optimisation(Strict):
     """AdamW with warm-up and linear decay."""
 
@@ -74,7 +78,7 @@ class Optimisation(Strict):
     beta2: float = Field(ge=0, lt=1)
     epsilon: float = Field(gt=0)
     clip: float = Field(gt=0, description="largest norm of the gradient")
-    precision: Literal["fp32", "bf16", "auto"] = Field(description="auto: bf16 where the device multiplies it")
+    precision: Precision = Field(description="auto: bf16 where the device multiplies it")
     validate_every: int = Field(gt=0)
     checkpoint_every: int = Field(gt=0)
     vision_learning_rate: float | None = Field(default=None, gt=0, description="of a trained vision tower")

@@ -30,12 +30,12 @@ PART = 6000
 def match(settings: Settings, corpus: str) -> None:
     """Write matching/<scale>/vast/<corpus>.safetensors."""
     model, tokenizer = models.load(settings)
-    number = low_precision.chosen("auto", torch.device("cpu"))
-    model.to(number)
+    cpu = torch.device("cpu")
+    model.to(low_precision.chosen("auto", cpu))
     weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")
     towers = [paths.tower_digest(settings, m) for m in ("vision", "audio")]
     manifest = files.sha256(paths.manifest(settings, corpus))
-    made_of = [weights, towers, manifest, settings.retrieval.gallery, settings.seed, str(number)]
+    made_of = [weights, towers, manifest, settings.retrieval.gallery, settings.seed, low_precision.name("auto", cpu)]
     state = paths.state(settings, "matching", corpus, digest(made_of))
     split = data.read(settings, corpus, "test", tokenizer)
     clips, captions = gallery(split, settings.retrieval.gallery, settings.seed)

@@ -87,8 +87,8 @@ def match(settings: Settings, corpus: str) -> None:
     weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")
     made_of = [weights, files.sha256(paths.manifest(settings, corpus)), settings.retrieval.gallery, settings.seed]
     seen = [paths.decode_digest(settings, corpus), *(paths.tower_digest(settings, one) for one in ("vision", "audio"))]
-    number = str(low_precision.chosen("auto", released.device()))
-    state = paths.state(settings, "matching", corpus, digest([made_of, seen, number]))
+    precision = low_precision.name("auto", released.device())
+    state = paths.state(settings, "matching", corpus, digest([made_of, seen, precision]))
     split = data.read(settings, corpus, "test", words)
     rows, captions = matching.gallery(split, settings.retrieval.gallery, settings.seed)
     clips = Clips(settings, {corpus: manifest.usable(manifest.read(paths.manifest(settings, corpus)), "test")})

@@ -69,7 +69,7 @@ def train(settings: Settings, run: str = "vast") -> None:
             "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "host": platform.node(),
             "threads": torch.get_num_threads(),
-            "precision": str(dtype).removeprefix("torch."),
+            "precision": low_precision.name(settings.vast.optimisation.precision, torch.device("cpu")),
             "seconds": time.monotonic() - started,
         },
     )

@@ -15,7 +15,7 @@ import pandas
 import pytest
 
 from pipeline import paths
-from pipeline.corpora import annotated, annotations, download, sources
+from pipeline.corpora import annotated, annotations, download, sources, verify
 from pipeline.corpora.journal import Journal
 from pipeline.errors import UserError
 from pipeline.settings import Corpus, Settings, load
@@ -311,6 +311,15 @@ def test_cookie_file_must_be_there(site: Site, tmp_path: Path) -> None:
     assert download.download("https://www.youtube.com/watch?v=a", Path("x/a.mp4"), 0, 0, polite).status == "ok"
     assert site.parameters["cookiefile"] != "cookies.txt"  # a copy: yt-dlp writes into it
     assert "download_ranges" not in site.parameters
+
+
+def test_checksum_lists(tmp_path: Path) -> None:
+    path = tmp_path / "SHA256SUMS"
+    path.write_text("AB *a/b.mp4\n\ncd\tc.mp4\n")
+    assert verify.checksums(path) == {"b.mp4": "ab", "c.mp4": "cd"}
+    path.write_text("ab  a.mp4\ncd\n")
+    with pytest.raises(UserError, match="SHA256SUMS: line 2 is not as sha256sum writes it"):
+        verify.checksums(path)
 
 
 def full_disk(_: Path) -> None:

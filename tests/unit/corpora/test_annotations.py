@@ -96,6 +96,12 @@ def test_vggsound_both_layouts(tmp_path: Path) -> None:
     assert full[1].split == "train"
 
 
+def test_entries_may_have_no_caption(tmp_path: Path) -> None:
+    """Their captions are written by VAST, or the plan names them."""
+    found = annotations.read(write(tmp_path, "a.json", [{"video_id": "a"}, {"video_id": "b", "desc": None}]))
+    assert [item.captions for item in found] == [(), ()]
+
+
 def test_id_lists(tmp_path: Path) -> None:
     found = annotations.read(write(tmp_path, "list.txt", "video1\n1@N00_2_3.avi\n\nx.12\n"))
     assert [item.clip_id for item in found] == ["video1", "1@N00_2_3", "x.12"]
