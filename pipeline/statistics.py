@@ -9,8 +9,11 @@ Drawing both factors with replacement at once counts the interaction three times
 * seeds with replacement, on seed means freed of what the interaction puts into them (variance components), scaled by
   S / (S - 1) and by the spread of a chi distribution, so that few seeds give Student's tails, not too short ones.
 
-With one seed the interval is that of the test captions alone. Queries of one cluster (renderings of one caption,
-members of a family) stay together. Simulated coverage of the 95 % intervals is within 93-97 % (tests).
+With one seed the interval is that of the test captions alone. Where no query differs from another (a share of none or
+of all) nothing can be resampled: the resamples then are what as many clusters leave open (Clopper and Pearson 1934:
+none of 200 is [0, 1.8] %), to either side for a difference, so values are given in %. Queries of one cluster
+(renderings of one caption, members of a family) stay together. Simulated coverage of the 95 % intervals is within
+93-97 % (tests).
 
 P(A > B) is that of Bouthillier et al. 2021: the probability that one more training and one more test sample put A
 first. Holm 1979 for several comparisons. Equivalence by two one-sided tests at 5 %: the 90 % interval in the band.
@@ -34,7 +37,7 @@ EQUIVALENCE_BAND = 2.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean `value` [...] with `resamples` [..., B] and the seeds' values [..., S], of so many `clusters`.
+    """A mean `value` [...] with `resamples` [..., B] and the seeds' values [..., S].
 
     For a difference give the Bootstrap the differences: the seeds' part of its spread is not that of the two.
     """
@@ -42,10 +45,9 @@ class Estimate:
     value: Array
     resamples: Array
     per_seed: Array
-    clusters: int
 
     def __getitem__(self, index: int | tuple[int, ...]) -> Estimate:
-        return Estimate(self.value[index], self.resamples[index], self.per_seed[index], self.clusters)
+        return Estimate(self.value[index], self.resamples[index], self.per_seed[index])
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Percentile interval; NaN where there is one cluster only."""
@@ -79,7 +81,6 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
         np.mean([one.value for one in estimates], axis=0),
         np.mean([one.resamples for one in estimates], axis=0),
         np.mean([one.per_seed for one in estimates], axis=0),
-        sum(one.clusters for one in estimates),
     )
 
 
@@ -108,9 +109,13 @@ class Bootstrap:
         freedom = max(self.clusters - 1, 1)
         chi = np.random.default_rng([seed, 3, own]).chisquare(freedom, draws)
         self.cluster_stretch = np.sqrt(self.clusters / chi)
+        order = np.random.default_rng([seed, 4, own]).permutation(draws)
+        below = (order + 0.5) / draws
+        tail = np.minimum(below, 1 - below)
+        self.unseen = 100 * np.sign(below - 0.5) * (1 - tail ** (1 / self.clusters))
 
-    def __call__(self, values: ArrayLike) -> Estimate:
-        """Mean of `values` [..., seeds, queries] with its resamples."""
+    def __call__(self, values: ArrayLike, least: float = -100.0) -> Estimate:
+        """Mean of `values` [..., seeds, queries] in %, differences or (`least` 0) shares, with its resamples."""
         array = np.asarray(values, np.float64)
         if array.shape[-2:] != (self.seeds, self.cluster.size):
             raise ValueError(f"values [..., {array.shape[-2:]}] are not [..., {self.seeds}, {self.cluster.size}]")
@@ -118,12 +123,13 @@ class Bootstrap:
         per_seed = sums.sum(-1) / self.cluster.size
         value = per_seed.mean(-1)
         if self.clusters < 2:
-            return Estimate(value, np.full((*value.shape, self.draws), np.nan), per_seed, self.clusters)
+            return Estimate(value, np.full((*value.shape, self.draws), np.nan), per_seed)
         cluster_part = (sums.mean(-2) @ self.cluster_weights.T) / self.resampled_sizes - value[..., None]
         resamples = value[..., None] + cluster_part * self.cluster_stretch + self._seed_part(sums, per_seed)
-        # No mean lies beyond its values: a share stays between 0 and 1.
-        resamples = resamples.clip(array.min((-2, -1))[..., None], array.max((-2, -1))[..., None])
-        return Estimate(value, resamples, per_seed, self.clusters)
+        low, high = (end[..., None] for end in (array.min((-2, -1)), array.max((-2, -1))))
+        resamples = resamples.clip(low, high)  # no mean lies beyond its values
+        resamples = np.where(low < high, resamples, (low + self.unseen).clip(least, 100.0))
+        return Estimate(value, resamples, per_seed)
 
     def drawn(self, values: ArrayLike) -> Array:
         """[..., seeds, B] each seed's mean on each draw of clusters."""
@@ -176,14 +182,11 @@ def holm(p_values: ArrayLike) -> Array:
 def verdict(difference: Estimate, band: float, adjusted_p: float) -> str:
     """`better`, `worse`, `equivalent` (90 % interval within ± band, both in points) or `unclear`.
 
-    Where no query differs nothing can be resampled: equivalent only if so few as 3 in n clusters (the upper end of a
-    share of none) would be within the band.
     Better and worse need both the adjusted p below 5 % and a 95 % interval without zero: where resamples are skewed
     the two can disagree, and a table must not contradict its own interval.
     """
     low, high = difference.interval(0.90)
-    differs = difference.standard_error > 0
-    if -band < low and high < band and (differs or 300 / difference.clusters < band):
+    if -band < low and high < band:
         return "equivalent"
     low, high = difference.interval()
     if adjusted_p < 0.05 and not low <= 0 <= high:

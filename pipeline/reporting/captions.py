@@ -169,7 +169,7 @@ def _record(
     bootstrap: Bootstrap,
     chance: float | None = None,
 ) -> Record:
-    estimate = bootstrap(values[None])
+    estimate = bootstrap(values[None], least=0)
     low, high = estimate.interval()
     return Record(TABLE, section, row, column, float(estimate.value), ci_low=tables.number(low),
                   ci_high=tables.number(high), n_evaluated=len(values), n_protocol=found.clips, seeds=1, run="vast",

@@ -91,7 +91,7 @@ class Measured:
 
     def _estimate(self, run: str, corpus: str, key: Key, measure: str = "R@1") -> Estimate:
         """Mean over seeds and queries of a measure with its resamples."""
-        return self.bootstrap(run, corpus, key)(self.values(run, corpus, key, measure))
+        return self.bootstrap(run, corpus, key)(self.values(run, corpus, key, measure), least=0)
 
     def bootstrap(self, run: str, corpus: str, key: Key) -> Bootstrap:
         """The draws that all rankings of a gallery and side with as many seeds share."""

@@ -98,7 +98,7 @@ def _measures(key: Key, one: Ranking, draws: dict[str, Bootstrap]) -> dict[str, 
     row["mean"] = float(np.mean(one.rank))
     measured = {name: one.recall(k) for name, k in MEASURES} | {"MRR": one.reciprocal(), "mAP": one.precision}
     for name, values in measured.items():
-        estimate = bootstrap(100 * values[None])
+        estimate = bootstrap(100 * values[None], least=0)
         low, high = (float(end) for end in estimate.interval())
         row[name] = float(estimate.value)
         row[f"{name}_ci"] = None if low != low else [low, high]

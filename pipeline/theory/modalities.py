@@ -213,10 +213,10 @@ def growth(trainings: list[dict[str, Any]], run: str, key: str) -> dict[str, Any
 def recalled(before: ArrayLike, after: ArrayLike, draws: int, seed: int) -> dict[str, Any]:
     """The change of R@1 between hits [seeds, captions] of the same seeds and captions, with a bootstrap's interval."""
     change = np.asarray(after, np.float64) - np.asarray(before, np.float64)
-    found = Bootstrap(np.arange(change.shape[1]), len(change), draws, seed)(change)
-    low, high = found.interval()
-    sd = float(found.seed_deviation) if len(change) > 1 else None
-    about = {"value": float(found.value), "sd": sd, "n": change.shape[1], "seeds": len(change)}
+    found = Bootstrap(np.arange(change.shape[1]), len(change), draws, seed)(100 * change)
+    low, high = (end / 100 for end in found.interval())
+    sd = float(found.seed_deviation) / 100 if len(change) > 1 else None
+    about = {"value": float(found.value) / 100, "sd": sd, "n": change.shape[1], "seeds": len(change)}
     return _judged(about | {"ci_low": float(low), "ci_high": float(high)})
 
 

@@ -68,6 +68,25 @@ def test_a_share_has_an_interval_of_shares():
     assert 0 < low[1] < 1 == high[1]
 
 
+def test_a_share_of_none_is_known_as_well_as_its_clusters_allow():
+    """Clopper and Pearson: none of 200 is [0, 1.83] %, whatever the seeds agree on."""
+    bootstrap = Bootstrap(np.arange(200), 4, draws=4000)
+    low, high = bootstrap(100.0 * np.stack([np.zeros((4, 200)), np.ones((4, 200))]), least=0).interval()
+    end = 100 * (1 - 0.025 ** (1 / 200))
+    assert low == pytest.approx([0, 100 - end], abs=0.02)
+    assert high == pytest.approx([end, 100], abs=0.02)
+    nothing = bootstrap(np.zeros((4, 200)))  # a difference: to either side
+    assert nothing.interval() == pytest.approx((-end, end), abs=0.02)
+    assert float(nothing.p_value()) == 1
+
+
+def test_intervals_of_the_rarest_hits_cover():
+    """One caption in 200: in every third trial no hit at all."""
+    hits = np.random.default_rng(17).random((3000, 1, 200)) < 0.005
+    low, high = Bootstrap(np.arange(200), 1, draws=800)(100.0 * hits, least=0).interval()
+    assert float(((low <= 0.5) & (high >= 0.5)).mean()) >= 0.93
+
+
 def test_batches_equal_one_by_one():
     random = np.random.default_rng(7)
     a, b = random.random((4, 50)), random.random((4, 50))
@@ -129,8 +148,8 @@ def test_verdicts():
     assert statistics.verdict(small, 2, 0.001) == "equivalent"
     assert statistics.verdict(large, 2, 0.001) == "better"
     assert statistics.verdict(vague, 2, 0.9) == "unclear"
-    for clusters, expected in ((12, "unclear"), (150, "unclear"), (151, "equivalent")):  # all hit, or all miss
-        alike = Bootstrap(np.arange(clusters), 3, draws=100)(np.zeros((3, clusters)))
+    for clusters, expected in ((12, "unclear"), (147, "unclear"), (150, "equivalent")):  # all hit, or all miss
+        alike = Bootstrap(np.arange(clusters), 3, draws=4000)(np.zeros((3, clusters)))
         assert statistics.verdict(alike, 2, 1.0) == expected
     assert statistics.verdict(vague, 2, 0.04) == "unclear"  # its 95 % interval holds zero: a skewed p does not count
 
