@@ -11,6 +11,10 @@ class UserError(Exception):
     """A mistake the user can mend: one line that names the file, key or clip and says what to do."""
 
 
+class Diverged(UserError):
+    """A training whose loss, gradient or embeddings have left all sense: a result of its constants."""
+
+
 def instead(name: str, known: Iterable[str]) -> str:
     """What to write instead of an unknown name: all names if they are few, else the nearest and how many there are."""
     names = list(known)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pipeline.statistics import Bootstrap
+
 
 def estimate(values: ArrayLike, seeds: int = 1, **more: Any) -> dict[str, Any]:
     """Mean, standard deviation, number and Student's 95 % interval of the mean of independent `values` [n].
@@ -26,3 +28,16 @@ def estimate(values: ArrayLike, seeds: int = 1, **more: Any) -> dict[str, Any]:
         half = float(t.ppf(0.975, n - 1)) * sd / n**0.5
         record |= {"sd": sd, "ci_low": mean - half, "ci_high": mean + half}
     return record | more
+
+
+def resampled(shares: ArrayLike, draws: int, seed: int, least: float = -1.0) -> dict[str, Any]:
+    """The same record of `shares` [seeds, queries], resampled over seeds and queries; `n` counts the queries.
+
+    Differences of shares, or with a `least` of 0 shares themselves.
+    """
+    array = np.asarray(shares, np.float64)
+    found = Bootstrap(np.arange(array.shape[1]), len(array), draws, seed)(100 * array, 100 * least)
+    low, high = (float(end) / 100 for end in found.interval())
+    sd = float(found.seed_deviation) / 100 if len(array) > 1 else None
+    about = {"value": float(found.value) / 100, "sd": sd, "n": array.shape[1], "seeds": len(array)}
+    return about | {"ci_low": low, "ci_high": high}

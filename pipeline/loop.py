@@ -26,7 +26,7 @@ from tqdm import tqdm
 from pipeline import checkpoints, low_precision
 from pipeline.adamw import AdamW
 from pipeline.digests import digest
-from pipeline.errors import UserError
+from pipeline.errors import Diverged, UserError
 from pipeline.settings import Optimisation
 
 #: Steps between two lines of metrics.jsonl.
@@ -83,7 +83,7 @@ def fit(
             value, size = torch.stack((total.detach().float(), norm.float())).tolist()
             if not (math.isfinite(value) and math.isfinite(size)):
                 what = f"loss {value}" if not math.isfinite(value) else f"gradient norm {size}"
-                raise UserError(
+                raise Diverged(
                     f"{label or state}: {what} at step {step + 1}; lower the learning rate or check the data"
                 )
             rate = optimisation.learning_rate * _schedule(step, optimisation)

@@ -2,7 +2,7 @@
 
 One file a corpus, written by the stage `vast`; by split: `text-<split>` [C, Dt], one row a caption, `text-clip-<split>`
 [C], the row of the clip it describes, `<modality>-<split>` [n, chunks, slots, D] (stored frames) or [n, D]; metadata
-`ids`: clips by split.
+`ids`: clips by split, and `origin`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.files import load_metadata
+from pipeline.files import load_metadata, sha256
+from pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,13 @@ def read(path: Path, split: str, modalities: Sequence[str]) -> Pooled:
     if len(text) != len(clip) or len(clip) == 0 or int(clip.max()) >= len(ids):
         raise UserError(f"{path}: text-{split} and text-clip-{split} do not fit {len(ids)} clips; run pool again")
     return Pooled(ids, text, clip, items)
+
+
+def origin(settings: Settings, corpus: str, initial: str) -> dict[str, str]:
+    """What the file is made of: digests of the manifest and of the initial model's weights; a UserError names a gap."""
+    sources = {"manifest": paths.manifest(settings, corpus)}
+    sources["model"] = paths.model(settings, initial, 0) / "weights.safetensors"
+    for name, path in sources.items():
+        if not path.is_file():
+            raise UserError(f"{path}: missing; run the stage {'manifest' if name == 'manifest' else initial} first")
+    return {name: sha256(path) for name, path in sources.items()}

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline import files, loop, manifest, paths
-from pipeline.digests import digest
+from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
 from pipeline.models import captioner
 from pipeline.models.decoder import Decoder
@@ -43,7 +43,8 @@ def write(
     how, weights = settings.captions, files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")[:16]
     decoding = how.model_dump(exclude={"batch"})
     about = {"captioner": weights, "decoding": decoding}
-    key = digest([about, settings.seed, inputs, files.sha256(path), list(splits)])
+    code = code_digest("pipeline.captions.writing")
+    key = digest([about, settings.seed, inputs, files.sha256(path), list(splits), code])
     state = paths.state(settings, "captions", corpus, key)
     names = [name for name in paths.shards(settings, corpus) if name in set(table["shard"])]
     for name in tqdm(names, f"captions {corpus}", unit="shard", mininterval=1.0):

@@ -123,7 +123,8 @@ def _probe(settings: Settings, corpus: str, table: pandas.DataFrame) -> list[dic
     parts = {split: manifest.usable(table, split) for split in ("train", "test")}
     if not all(map(len, parts.values())):
         return []
-    features = {split: nuisance(settings, corpus, part) for split, part in parts.items()}
+    languages = sorted(parts["train"]["language"].unique())
+    features = {split: nuisance(settings, corpus, part, languages) for split, part in parts.items()}
     told = {split: _told(part) for split, part in parts.items()}
     words = sorted({word for caption in told["train"] for word in caption.split()})
     targets = {split: _bags(texts, words) for split, texts in told.items()}
@@ -140,9 +141,9 @@ def _told(table: pandas.DataFrame) -> list[str]:
     return [c[0] if c else " ".join(names) for c, names in zip(table["captions"], table["concepts"], strict=True)]
 
 
-def nuisance(settings: Settings, corpus: str, table: pandas.DataFrame) -> np.ndarray:
-    """What a clip tells without its content [n, 8]: duration, file size, ground colour (median of the frames' edges),
-    number in the path, a hash of the path, language."""
+def nuisance(settings: Settings, corpus: str, table: pandas.DataFrame, languages: list[str]) -> np.ndarray:
+    """What a clip tells without its content [n, 7 + languages]: duration, file size, ground colour (median of the
+    frames' edges), number in the path, a hash of the path, which of the languages it speaks."""
     shards = {name: Shard(paths.shard(settings, corpus, name)) for name in table["shard"].unique()}
     grounds = np.empty((len(table), 3))
     for name, part in table.groupby("shard"):
@@ -152,8 +153,8 @@ def nuisance(settings: Settings, corpus: str, table: pandas.DataFrame) -> np.nda
     size = [len((paths.media(settings, corpus) / f"{name}.mp4").read_bytes()) for name in table["clip_id"]]
     number = np.arange(len(table)) / len(table)
     mixed = [int.from_bytes(str(path).encode()[-9:], "big") % 1009 for path in table["media"]]
-    language = pandas.factorize(table["language"])[0]
-    return np.column_stack([table["duration"], np.log(size), grounds, number, mixed, language]).astype(float)
+    spoken = np.stack([table["language"] == language for language in languages], 1)
+    return np.column_stack([table["duration"], np.log(size), grounds, number, mixed, spoken]).astype(float)
 
 
 def _bags(captions: list[str], words: list[str]) -> np.ndarray:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.files import load_tensors, save_tensors, sha256
+from pipeline.files import load_metadata, load_tensors, save_tensors, sha256
 from pipeline.models.heads import Heads, restore
-from pipeline.pooled import Pooled, read
+from pipeline.pooled import Pooled, origin, read
+from pipeline.provenance import check
 from pipeline.settings import Settings
 
 SPLITS = ("val", "test")
@@ -31,11 +32,10 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
             raise UserError(f"{weights}: missing; train {run} with seed {seed} first")
         models[seed] = restore(load_tensors(weights)), sha256(weights)
     for corpus in settings.corpora:
-        splits = {split: read(paths.pooled(settings, corpus, initial), split, modalities) for split in SPLITS}
-        manifest = paths.manifest(settings, corpus)
-        if not manifest.is_file():
-            raise UserError(f"{manifest}: missing; run the stage manifest first")
-        about = {"ids": {split: pooled.ids for split, pooled in splits.items()}, "manifest": sha256(manifest)}
+        pooled, made_of = paths.pooled(settings, corpus, initial), origin(settings, corpus, initial)
+        splits = {split: read(pooled, split, modalities) for split in SPLITS}
+        check(pooled, load_metadata(pooled), "run the stage pool again", **made_of)
+        about = {"ids": {name: split.ids for name, split in splits.items()}, "manifest": made_of["manifest"]}
         about |= {"run": run, "corpus": corpus, "stale": settings.stale(run)}
         for seed, (heads, digest) in models.items():
             tensors = {
@@ -52,5 +52,5 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
 def embedded(heads: Heads, pooled: Pooled) -> dict[str, Tensor]:
     """Embeddings of a split by modality, `text_clip`, and `fused_<condition>`."""
     embeddings, fused = heads(pooled.features())
-    conditions = {f"fused_{name}": tensor for name, tensor in fused.items()}
+    conditions = {f"fused_{name}": tensor.clone() for name, tensor in fused.items()}  # v and a: the modality's own
     return embeddings | {"text_clip": pooled.clip} | conditions

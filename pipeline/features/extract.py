@@ -1,7 +1,7 @@
 """Outputs of a frozen tower on a corpus, cached by the tower's digest.
 
 By split: vision [n, chunks, slots, width] (training clips have several stored frames a chunk, others one), audio
-[n, tokens, width], both bf16; metadata `ids`: clips by split, in the manifest's order.
+[n, tokens, width], both bf16; metadata `ids`: clips by split, in the manifest's order, `manifest`: its digest.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
                     bar.update(len(some))
         features[split] = torch.stack(blocks)
         _check(features[split], f"{modality} features of {corpus}, split {split}")
-    path = paths.features(settings, modality, corpus)
-    files.save_tensors(path, features, {"ids": ids, "tower": paths.tower_digest(settings, modality)})
+    about = {"ids": ids, "tower": paths.tower_digest(settings, modality)}
+    about["manifest"] = files.sha256(paths.manifest(settings, corpus))
+    files.save_tensors(paths.features(settings, modality, corpus), features, about)
 
 
 def _encode(tower: Tower, batch: Tensor, modality: str) -> Tensor:

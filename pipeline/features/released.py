@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pipeline import files, low_precision, manifest, paths
 from pipeline.clips import slices
-from pipeline.digests import digest
+from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
 from pipeline.features import clips
 from pipeline.models import released
@@ -33,7 +33,8 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
     whole = manifest.read(path)
     made_of = [files.sha256(file) for file in (path, paths.tower_weights(settings, modality))]
     precision = low_precision.name("auto", released.device())
-    key = digest([*made_of, paths.decode_digest(settings, corpus), precision])
+    code = code_digest("pipeline.features.released")
+    key = digest([*made_of, paths.decode_digest(settings, corpus), precision, code])
     state = paths.state(settings, "features", name, f"{corpus}-{key}")
     features: dict[str, Tensor] = {}
     ids: dict[str, list[str]] = {}
@@ -63,7 +64,8 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
         features[split] = torch.stack(blocks)
         if not bool(features[split].isfinite().all()):
             raise UserError(f"{modality} features of {corpus}, split {split}: not finite; check the tower's weights")
-    files.save_tensors(paths.features(settings, modality, corpus), features, {"ids": ids, "tower": name})
+    about = {"ids": ids, "tower": name, "manifest": made_of[0]}
+    files.save_tensors(paths.features(settings, modality, corpus), features, about)
     shutil.rmtree(state, ignore_errors=True)
 
 

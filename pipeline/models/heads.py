@@ -1,9 +1,10 @@
 """Heads: from pooled features of the towers to unit embeddings, the part of the model that runs train at mini scale.
 
 A modality has a residual adapter of two layers, whose second layer starts at zero, and a linear head without bias, as
-VAST's (Chen et al. 2023, arXiv 2305.18500). A run therefore starts at the initial model's embeddings exactly. A fused
-condition (v, a, va) has a linear head with bias on the concatenated features of its modalities, as VAST's. Adapters
-have no bias, so that an absent modality, a row of zeros, has a zero embedding. Deviation: the floor of a learnt
+VAST's (Chen et al. 2023, arXiv 2305.18500). A run therefore starts at the initial model's embeddings exactly. The fused
+condition va has a linear head with bias on the concatenated features of its modalities, as VAST's; the conditions v and
+a are their modality's embedding, as there, so that VAST trains the heads that all others start from. Adapters have no
+bias, so that an absent modality, a row of zeros, has a zero embedding. Deviation: the floor of a learnt
 temperature passes the gradient on, or a temperature that fell below it could never rise again.
 """
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, normalize
 
-#: Fused conditions and the modalities whose features they concatenate.
+#: Fused conditions and the modalities whose features they concatenate; that of one modality is its embedding.
 CONDITIONS = {"v": ("vision",), "a": ("audio",), "va": ("vision", "audio")}
 #: Of a learnt temperature; far below the published ones, so that it stops a division by nothing and no more.
 FLOOR = 1e-4
@@ -33,12 +34,17 @@ class Heads(nn.Module):
         super().__init__()
         self.conditions = {name: parts for name, parts in CONDITIONS.items() if all(part in widths for part in parts)}
         self.heads = nn.ModuleDict({name: _linear(size, width, generator) for name, size in widths.items()})
-        for name, parts in self.conditions.items():
+        for name, parts in self.joint.items():
             self.heads[f"fused_{name}"] = _linear(sum(widths[part] for part in parts), width, generator, bias=True)
         self.adapters = nn.ModuleDict(
             {name: _adapter(size, adapter, generator) for name, size in widths.items()} if adapter else {}
         )
         self.raw_temperature = nn.Parameter(torch.tensor(0.07))
+
+    @property
+    def joint(self) -> dict[str, tuple[str, ...]]:
+        """The conditions that have a head of their own: those of several modalities."""
+        return {name: parts for name, parts in self.conditions.items() if len(parts) > 1}
 
     @property
     def temperature(self) -> Tensor:
@@ -69,7 +75,11 @@ class Heads(nn.Module):
         embeddings = {name: normalize(headed(name, weight(f"heads.{name}.weight")), dim=-1) for name in features}
         conditions = {}
         for name, parts in self.conditions.items() if fused else ():
-            if all(part in features for part in parts):
+            if not all(part in features for part in parts):
+                continue
+            if name not in self.joint:
+                conditions[name] = embeddings[parts[0]]
+            else:
                 sizes = [features[part].shape[1] for part in parts]
                 heads = weight(f"heads.fused_{name}.weight").split(sizes, 1)
                 joint = torch.stack([headed(part, head) for part, head in zip(parts, heads, strict=True)]).sum(0)

@@ -94,13 +94,10 @@ def _text_config(settings: Settings, state: Mapping[str, Tensor]) -> bert.Config
 
 
 def heads(model: vast_full.VastFull) -> dict[str, Tensor]:
-    """Its heads by the names that all runs share; VAST's fused `v` and `a` are its single heads."""
+    """Its heads by the names that all runs share."""
     state = {name: value.detach() for name, value in model.state_dict(keep_vars=True).items()}
     found = {f"heads.{name}.weight": state[f"heads.{name}.weight"] for name in ("text", "vision", "audio")}
     found |= {f"heads.fused_va.{kind}": state[f"fused.va.{kind}"] for kind in ("weight", "bias")}
-    for short, name in (("v", "vision"), ("a", "audio")):
-        found[f"heads.fused_{short}.weight"] = found[f"heads.{name}.weight"].clone()
-        found[f"heads.fused_{short}.bias"] = torch.zeros_like(found["heads.fused_va.bias"])
     return found | {"heads.temperature": model.temperature.detach()}
 
 

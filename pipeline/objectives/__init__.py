@@ -9,30 +9,19 @@
 is a scalar tensor that may be learnt. `same [B, B]` marks rows with equal captions, used where the settings say
 `equal_captions: masked`. `terms` holds `attraction` and `repulsion` (their sum is the total) and what else the method
 names; they are differentiable, so detach before keeping. Under several processes pass the gathered batch. Gradients
-exist once (no second derivatives). To add a method: one file, one family in settings.py, one name here.
+exist once (no second derivatives). To add an objective: a file, and a line in `FAMILIES` of settings.py.
 """
 
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipeline.objectives.settings import FUSED, TEMPERATURES, parse
+from pipeline.objectives.settings import FAMILIES, FUSED, TEMPERATURES, parse
 
 if TYPE_CHECKING:
     from pipeline.objectives.inputs import Result
 
-NAMES = (
-    "infonce",
-    "imagebind",
-    "languagebind",
-    "vast",
-    "gram",
-    "triangle",
-    "symile",
-    "pmrl",
-    "holder",
-    "unialign",
-)
+NAMES = tuple(FAMILIES)
 OBJECTIVES: "dict[str, Callable[..., Result]]"
 
 

@@ -78,7 +78,7 @@ class RetrievalTable:
             parts.append(self._grid(title, self.reranked, steps))
         ways = [(f"{c}.{way}", f"{c} {_arrow(way.upper())}") for c in corpora for way in ("t2v", "t2a")]
         gains = [(f"{c}.t2va.gain", f"{c} gain") for c in corpora]
-        title = "Single pathways and what T→VA gains over the better one, R@1 ± half of the 95 % interval"
+        title = "Single pathways and what T→VA gains over the one better on validation, R@1 ± half of the 95 % interval"
         columns = [
             column for number in range(len(corpora)) for column in (*ways[2 * number : 2 * number + 2], gains[number])
         ]
@@ -120,7 +120,7 @@ class RetrievalTable:
         return parts + quoted.grids(self.quoted)
 
     def _pathways(self, run: str) -> list[Record]:
-        """T→V, T→A (and back) and joint minus the best single, each averaged over the corpora too."""
+        """T→V, T→A (and back) and joint minus the single better on validation, averaged over the corpora too."""
         score, measured = self.headline[run], self.measured
         found = self.rows.row("pathways", run, score, {w: w.upper() for both in PATHWAYS.values() for w in both})
         for joint, singles in PATHWAYS.items():
@@ -128,7 +128,7 @@ class RetrievalTable:
             keys, notes = {}, {}
             for corpus in measured.corpora:
                 alone = [key._replace(direction=way.upper()) for way in singles]
-                best = max(alone, key=lambda one: measured.values(run, corpus, one, "R@1").mean())
+                best = max(alone, key=lambda one: measured.values(run, corpus, one._replace(split="val"), "MRR").mean())
                 keys[corpus], notes[corpus] = (key, best), f"minus {best.direction}"
             found += self.rows.difference("pathways", run, score, f"{joint}.gain", keys, notes)
         return found

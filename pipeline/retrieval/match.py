@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from pipeline import encoded, files, low_precision, paths, written
 from pipeline.clips import Clips
-from pipeline.digests import digest
+from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
 from pipeline.geometry.precision import blocks
 from pipeline.models import released
@@ -54,8 +54,9 @@ def _match(settings: Settings, run: str, seed: int, corpus: str, model: VastFull
     table = written.usable(settings, corpus, "test")
     # Clips in the order of the gallery, whose rows the pairs are.
     clips = Clips(settings, {corpus: table.set_index("clip_id", drop=False).loc[gallery.ids]})
+    code = code_digest("pipeline.retrieval.match")
     precision = low_precision.name(settings.training.optimisation.precision, next(model.parameters()).device)
-    state = paths.state(settings, "matching", run, str(seed), corpus, digest([about, k, PART, precision]))
+    state = paths.state(settings, "matching", run, str(seed), corpus, digest([about, k, PART, precision, code]))
     matcher = Matcher(settings, model, words, clips, gallery.captions, settings.run(run).modalities)
     found = matcher.probabilities(pairs, state, f"match {run} {seed} {corpus}")
     tensors = {"clip": pairs[:, 0].int(), "text": pairs[:, 1].int(), "probability": found}

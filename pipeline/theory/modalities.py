@@ -10,7 +10,7 @@ M − 1 terms: `holder_term` is their mean.
 A seed is an order of the languages whose first ones are added: sets grow, and no two seeds share one where there are
 enough of them. Growth is judged in two ways: the paired difference between most and fewest modalities (pairs share a
 seed), and Spearman's correlation with M along each seed's order; for chi from M = 3, since it is 0 for one positive.
-What recall changes by is resampled over seeds and captions.
+What retrieval changes by is resampled over seeds and captions.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from torch import Tensor
 from pipeline import figures, paths
 from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
-from pipeline.estimates import estimate
+from pipeline.estimates import estimate, resampled
 from pipeline.files import load_metadata, load_tensors, sha256, write_json
-from pipeline.geometry import SCORES, conflict, conflict_bound, holder_divergence, modality_gap, mrr, ranks, recall_at
+from pipeline.geometry import SCORES, conflict, conflict_bound, holder_divergence, modality_gap, ranks
 from pipeline.loop import batch_indices, fit, generator
 from pipeline.models.heads import Heads
 from pipeline.objectives import OBJECTIVES, parse
 from pipeline.settings import Method, Run, Settings
-from pipeline.statistics import Bootstrap
+from pipeline.theory.corollaries import assumption
 
-#: (run, M) → measure of recall → seeds → captions, whether found first.
-Hits = dict[tuple[str, int], dict[str, list[list[bool]]]]
+#: (run, M) → measure of retrieval → seeds → captions.
+Searched = dict[tuple[str, int], dict[str, list[list[float]]]]
 TEMPERATURE = 0.07
 WIDE = 0.5
 BASE = ("text", "vision")
@@ -68,7 +68,7 @@ def modalities(settings: Settings) -> None:
         )
     stamp = [sha256(source), code_digest("pipeline.theory.modalities"), options.model_dump()]
     trainings: list[dict[str, Any]] = []
-    hits: Hits = defaultdict(dict)
+    searched: Searched = defaultdict(dict)
     added = [number - len(BASE) for number in options.counts]
     orders = distinct_orders(languages, added, options.subsets, settings.seed)
     for run in options.runs:
@@ -80,7 +80,8 @@ def modalities(settings: Settings) -> None:
                 model = train(settings, run, names, features, state, number)
                 values, found = measured(model, names, features, options.test)
                 trainings.append({"run": run, "M": len(names), "seed": number, "modalities": names, "values": values})
-                hits[run, len(names)] = {key: [*hits[run, len(names)].get(key, []), found[key]] for key in found}
+                for key, one in found.items():
+                    searched[run, len(names)].setdefault(key, []).append(one)
     keys = list(trainings[0]["values"])
     records = [
         {"run": run, "M": number, "measure": key} | estimate(_values(trainings, run, number, key), options.subsets)
@@ -88,9 +89,9 @@ def modalities(settings: Settings) -> None:
         for key in keys
         for number in options.counts
     ]
-    changes = [growth(trainings, run, key) for run in options.runs for key in keys if not key.endswith("/R1")]
-    recalls = [(run, key) for run in options.runs for key in keys if key.endswith("/R1")]
-    changes += [_recalled(settings, trainings, hits, run, key) for run, key in recalls]
+    retrieval = list(searched[options.runs[0], options.counts[0]])
+    changes = [growth(trainings, run, key) for run in options.runs for key in keys if key not in retrieval]
+    changes += [_recalled(settings, trainings, searched, run, key) for run in options.runs for key in retrieval]
     write_json(
         paths.theory(settings, "modalities"),
         {
@@ -103,7 +104,7 @@ def modalities(settings: Settings) -> None:
                 "test_captions": min(len(about["captions"]["test"]), options.test),
                 "temperature": TEMPERATURE,
                 "intervals": "Student's 95 % over seeds, each with its own sets of languages (M = 2 and all: one set); "
-                "of the change of R@1 a bootstrap's over seeds and captions",
+                "of the change of R@1 and MRR a bootstrap's over seeds and captions",
                 "query": "text to picture, the same clips for every M",
                 "chance_R1": 1 / min(len(about["captions"]["test"]), options.test),
             },
@@ -137,7 +138,7 @@ def train(settings: Settings, run: str, names: list[str], features: dict[str, Te
     data = {name: features[f"{name}-train"] for name in names}
     clips = len(data["text"])
     size = min(options.optimisation.batch, clips)
-    # Widths in a fixed order: a modality's first weights do not depend on which others there are.
+    # Widths in a fixed order: text's and vision's first weights do not depend on the languages.
     model = Heads({name: x.shape[1] for name, x in data.items()}, options.width, options.adapter, generator(seed))
     model.raw_temperature.data.fill_(row.temperature or entry.temperature)
     model.raw_temperature.requires_grad_(entry.learn_temperature)
@@ -155,13 +156,13 @@ def train(settings: Settings, run: str, names: list[str], features: dict[str, Te
 @torch.no_grad()
 def measured(
     model: Heads, names: list[str], features: dict[str, Tensor], limit: int
-) -> tuple[dict[str, float], dict[str, list[bool]]]:
-    """Conflicts, divergences, gap and retrieval of trained heads, on train and on unseen test concepts.
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Conflicts, what Assumption 1 says of them, divergences, gap and retrieval, on train and on unseen test concepts.
 
-    Values by measure, and which test captions are found first, by measure of recall.
+    Values by measure, and those of retrieval by test caption.
     """
     found: dict[str, float] = {}
-    hits: dict[str, list[bool]] = {}
+    searched: dict[str, list[float]] = {}
     for split in ("train", "test"):
         z = torch.stack(list(model({name: features[f"{name}-{split}"][:limit] for name in names}, False)[0].values()))
         zeta, chi = conflict(z, 0, TEMPERATURE)
@@ -182,13 +183,13 @@ def measured(
             f"{split}/holder_wide": float(holder_divergence(z, WIDE)),
             f"{split}/gap": sum(float(modality_gap(z[a], z[b])) for a, b in pairs) / len(pairs),
             f"{split}/gap_text_vision": float(modality_gap(z[0], z[1])),
+            **{f"{split}/{key}": value for key, value in assumption(z, 0).items()},
         }
     own = torch.arange(z.shape[1])
     for direction, queries, items in (("T2V", z[0], z[1]), ("V2T", z[1], z[0])):
         rank = ranks(queries, items[None], SCORES["cosine"], own).rank
-        found |= {f"{direction}/R1": recall_at(rank, 1), f"{direction}/MRR": mrr(rank)}
-        hits[f"{direction}/R1"] = (rank <= 1).tolist()
-    return found, hits
+        searched |= {f"{direction}/R1": (rank <= 1).double().tolist(), f"{direction}/MRR": (1 / rank.double()).tolist()}
+    return found | {key: _mean(values) for key, values in searched.items()}, searched
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -211,18 +212,16 @@ def growth(trainings: list[dict[str, Any]], run: str, key: str) -> dict[str, Any
 
 
 def recalled(before: ArrayLike, after: ArrayLike, draws: int, seed: int) -> dict[str, Any]:
-    """The change of R@1 between hits [seeds, captions] of the same seeds and captions, with a bootstrap's interval."""
+    """The change of R@1 or MRR from values [seeds, captions] of the same captions, with a bootstrap's interval."""
     change = np.asarray(after, np.float64) - np.asarray(before, np.float64)
-    found = Bootstrap(np.arange(change.shape[1]), len(change), draws, seed)(100 * change)
-    low, high = (end / 100 for end in found.interval())
-    sd = float(found.seed_deviation) / 100 if len(change) > 1 else None
-    about = {"value": float(found.value) / 100, "sd": sd, "n": change.shape[1], "seeds": len(change)}
-    return _judged(about | {"ci_low": float(low), "ci_high": float(high)})
+    return _judged(resampled(change, draws, seed))
 
 
-def _recalled(settings: Settings, trainings: list[dict[str, Any]], hits: Hits, run: str, key: str) -> dict[str, Any]:
+def _recalled(
+    settings: Settings, trainings: list[dict[str, Any]], searched: Searched, run: str, key: str
+) -> dict[str, Any]:
     counts = sorted(settings.theory.modalities.counts)
-    before, after = (hits[run, number][key] for number in (counts[0], counts[-1]))
+    before, after = (searched[run, number][key] for number in (counts[0], counts[-1]))
     return growth(trainings, run, key) | recalled(before, after, settings.retrieval.bootstrap, settings.seed)
 
 

@@ -29,6 +29,7 @@ from pipeline.settings import Settings
 from pipeline.training.data import load
 from pipeline.training.train import Recipe, begin, fit, initial_heads, lines, recipe
 from pipeline.training.validation import collapse
+from pipeline.tuples import distinct
 
 TEMPERATURE = 0.07
 
@@ -79,9 +80,10 @@ def trace(settings: Settings, run: str) -> None:
 
 
 def rows(split: Pooled, limit: int) -> dict[str, Tensor]:
-    """Features [B, width] by modality of the first captions and their clips, without clips that lack a modality."""
+    """Features [B, width] by modality of the first distinct captions and their clips, all of whose modalities exist."""
     items = {name: dense(tensor)[split.clip] for name, tensor in split.items.items()}
-    whole = torch.stack([tensor.ne(0).any(1) for tensor in items.values()]).all(0).nonzero()[:limit, 0]
+    whole = torch.stack([tensor.ne(0).any(1) for tensor in items.values()]).all(0).nonzero()[:, 0]
+    whole = whole[distinct(split.text[whole])][:limit]
     return {"text": split.text[whole]} | {name: tensor[whole] for name, tensor in items.items()}
 
 

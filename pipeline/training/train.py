@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pipeline import loop, paths
 from pipeline.digests import code_digest, digest
-from pipeline.errors import UserError
+from pipeline.errors import Diverged, UserError
 from pipeline.files import atomic, read_json, save_tensors, sha256, write_json
 from pipeline.models.heads import FLOOR, Heads, start
 from pipeline.objectives import FUSED, OBJECTIVES, parse
@@ -167,7 +167,7 @@ def fit(
             validate=lambda: measure(heads),
         )  # fmt: skip
     except ValueError as error:  # an objective without meaning on this batch
-        raise UserError(f"{label}: {error}") from None
+        raise Diverged(f"{label}: {error}") from None
     return heads
 
 

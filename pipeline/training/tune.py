@@ -21,7 +21,7 @@ import torch
 
 from pipeline import paths
 from pipeline.digests import code_digest, digest
-from pipeline.errors import UserError, instead
+from pipeline.errors import Diverged, UserError, instead
 from pipeline.files import read_json, sha256, write_json
 from pipeline.models.heads import Heads
 from pipeline.pooled import read
@@ -51,6 +51,10 @@ def tune(settings: Settings, method: str) -> None:
         space = widened(space, beyond)
         spaces.append(_plain(space))
     best = max(done, key=lambda one: one["mrr"])
+    if best["failure"]:
+        raise UserError(
+            f"params/spaces.yaml: {method}: none of {len(done)} trials ended; the first: {done[0]['failure']}"
+        )
     write_json(
         paths.tuning(settings, method),
         {
@@ -101,7 +105,7 @@ class Trials:
         try:
             fit(how, self.data, self.initial, self._measure, state, SEED, label)
             found |= judged(final(state), self.stale)
-        except UserError as error:
+        except Diverged as error:
             found["failure"] = str(error)
         write_json(outcome, found)
         return found

@@ -12,7 +12,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from pipeline.errors import UserError
+from pipeline.errors import Diverged
 from pipeline.geometry import SCORES, dense_ranks, effective_rank, modality_gap
 from pipeline.models.heads import Heads
 from pipeline.pooled import Pooled
@@ -59,7 +59,7 @@ def collapse(embeddings: Mapping[str, Tensor], label: str = "") -> dict[str, flo
         present = z[z.any(1)]
         values[f"variance/{name}"] = variance = float(present.double().var(0, correction=0).sum())
         if variance < CONSTANT:
-            raise UserError(
+            raise Diverged(
                 f"{label}: all {name} embeddings are one point; lower the learning rate or change the method"
             )
         values[f"effective_rank/{name}"] = float(effective_rank(present))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pipeline import files, paths, written
 from pipeline.dealing import deal
 from pipeline.errors import UserError
 from pipeline.models.tokenizer import Tokenizer
+from pipeline.provenance import check
 from pipeline.settings import Settings
 
 
@@ -96,7 +96,9 @@ def _features(settings: Settings, modality: str, corpus: str, split: str, clips:
     path = paths.features(settings, modality, corpus)
     if not path.is_file():
         raise UserError(f"{path}: missing; run: python -m pipeline features --modality {modality} --corpus {corpus}")
-    metadata: Mapping[str, dict[str, list[str]]] = files.load_metadata(path)
+    metadata = files.load_metadata(path)
+    remedy = f"run: python -m pipeline features --modality {modality} --corpus {corpus}"
+    check(path, metadata, remedy, manifest=files.sha256(paths.manifest(settings, corpus)))
     if metadata["ids"].get(split) != clips:
         raise UserError(f"{path}: other clips than the manifest's in split {split}; delete it and extract again")
     return files.load_tensors(path)[split]

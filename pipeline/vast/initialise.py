@@ -53,7 +53,7 @@ def initialise(model: Vast, splits: Sequence[Split], lowers: Sequence[Tensor]) -
     pooled = {name: torch.cat([pool(part)[name] for part in features]) for name in model.condition}
     for name, value in pooled.items():
         heads[name].weight.copy_(ridge(value, code, centre=False)[0])
-    for name, parts in model.contrast.conditions.items():
+    for name, parts in model.contrast.joint.items():
         weight, bias = ridge(torch.cat([pooled[part] for part in parts], 1), code)
         heads[f"fused_{name}"].weight.copy_(weight)
         heads[f"fused_{name}"].bias.copy_(bias)

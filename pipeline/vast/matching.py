@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline import files, loop, low_precision, paths
-from pipeline.digests import digest
+from pipeline.digests import code_digest, digest
 from pipeline.models import vast as models
 from pipeline.settings import Settings
 from pipeline.vast import data, embed
@@ -36,6 +36,7 @@ def match(settings: Settings, corpus: str) -> None:
     towers = [paths.tower_digest(settings, m) for m in ("vision", "audio")]
     manifest = files.sha256(paths.manifest(settings, corpus))
     made_of = [weights, towers, manifest, settings.retrieval.gallery, settings.seed, low_precision.name("auto", cpu)]
+    made_of += [PART, code_digest("pipeline.vast.matching")]
     state = paths.state(settings, "matching", corpus, digest(made_of))
     split = data.read(settings, corpus, "test", tokenizer)
     clips, captions = gallery(split, settings.retrieval.gallery, settings.seed)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pipeline import files, paths
 from pipeline.models import vast as models
+from pipeline.pooled import origin
 from pipeline.settings import Settings
 from pipeline.vast import data, embed
 
@@ -23,4 +24,4 @@ def pool(settings: Settings, run: str = "vast") -> None:
             tensors[f"text-clip-{name}"] = split.clip
             tensors[f"vision-{name}"] = split.vision
             tensors[f"audio-{name}"] = split.audio.float().mean(1)
-        files.save_tensors(paths.pooled(settings, corpus, run), tensors, {"ids": ids})
+        files.save_tensors(paths.pooled(settings, corpus, run), tensors, {"ids": ids, **origin(settings, corpus, run)})

@@ -19,6 +19,7 @@ from pipeline.clips import Clips
 from pipeline.digests import digest
 from pipeline.errors import UserError
 from pipeline.models import bert, released, vast_full
+from pipeline.pooled import origin
 from pipeline.settings import Settings
 from pipeline.vast import data, matching
 
@@ -64,7 +65,7 @@ def pool(settings: Settings, run: str = "vast") -> None:
             tensors[f"text-clip-{name}"] = split.clip
             tensors[f"vision-{name}"] = split.vision
             tensors[f"audio-{name}"] = split.audio.float().mean(1)
-        files.save_tensors(paths.pooled(settings, corpus, run), tensors, {"ids": ids})
+        files.save_tensors(paths.pooled(settings, corpus, run), tensors, {"ids": ids, **origin(settings, corpus, run)})
 
 
 @torch.inference_mode()

@@ -64,6 +64,7 @@ def train(settings: Settings, run: str = "vast") -> None:
             "seed": settings.seed,
             "code": code_digest("pipeline.vast.train"),
             "features": {m: paths.tower_digest(settings, m) for m in ("vision", "audio")},
+            "data": {str(path): one for path, one in zip(data.sources(settings), seen, strict=True)},
             "clips": {corpus: len(split.clips) for corpus, split in zip(settings.corpora, splits, strict=True)},
             "parameters": sum(p.numel() for p in model.parameters()),
             "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline import paths
-from pipeline.files import save_tensors
+from pipeline.files import load_metadata, load_tensors, save_tensors, sha256
 from pipeline.loop import generator
 from pipeline.models.heads import Heads
 from pipeline.settings import Settings, load
@@ -26,16 +26,24 @@ def project(folder: Path, scale: str = "smoke", widths: tuple[int, int, int] = (
     settings = load(scale, folder, "mini-way" if scale == "smoke" else None)
     source = generator(11)
     views = [torch.randn(6, width, generator=source) for width in widths]
+    manifests = {}
     for corpus, entry in settings.corpora.items():
         sizes = {"train": entry.train, "val": entry.val, "test": entry.test}
         pooled(folder / paths.pooled(settings, corpus), views, sizes, source)
-        manifest = folder / paths.manifest(settings, corpus)
-        manifest.parent.mkdir(parents=True, exist_ok=True)
-        manifest.write_bytes(corpus.encode())
+        manifests[corpus] = folder / paths.manifest(settings, corpus)
+        manifests[corpus].parent.mkdir(parents=True, exist_ok=True)
+        manifests[corpus].write_bytes(corpus.encode())
     names = ("text", "vision", "audio")
     vast = Heads(dict(zip(names, widths, strict=True)), settings.vast.width, 0, source)
     other = {"bert.layer.weight": torch.zeros(2, 2)}
-    save_tensors(folder / paths.model(settings, "vast", 0) / "weights.safetensors", vast.tensors() | other)
+    weights = folder / paths.model(settings, "vast", 0) / "weights.safetensors"
+    save_tensors(weights, vast.tensors() | other)
+    for corpus, manifest in manifests.items():
+        file, made_of = (
+            folder / paths.pooled(settings, corpus),
+            {"manifest": sha256(manifest), "model": sha256(weights)},
+        )
+        save_tensors(file, load_tensors(file), load_metadata(file) | made_of)
     return settings
 
 

@@ -254,6 +254,7 @@ SWEEPS = [
     "anchors",
     "gathers",
     "gaps",
+    "gaps_tuned",
 ]
 RETRIEVAL_TABLES = [name for name in RERANKED if name != "table1"]
 #: Rows of the table sharing: each trained and tested on one form of `scenes`; those of no other table are embedded

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import paths
-from pipeline.errors import UserError
+from pipeline.errors import Diverged, UserError
 from pipeline.files import read_json
 from pipeline.settings import Dimension, Settings
 from pipeline.training import tune as module
@@ -133,11 +133,22 @@ def test_no_run_has_the_seed_of_the_trials(settings: Settings) -> None:
 
 def test_a_training_that_breaks_down_scores_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
-        raise UserError("loss nan at step 3")
+        raise Diverged("loss nan at step 3")
 
     monkeypatch.setattr(module, "fit", broken)
     found = module.Trials(settings, "infonce")({"learning_rate": 1e-2})
     assert (found["mrr"], found["failure"]) == (0.0, "loss nan at step 3")
+    with pytest.raises(UserError, match=r"infonce: none of \d+ trials ended; the first: loss nan at step 3"):
+        module.tune(settings, "infonce")
+
+
+def test_a_mistake_is_no_training_that_breaks_down(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistaken(*_: object) -> None:
+        raise UserError("batch 600 is larger than the 500 rows to draw from")
+
+    monkeypatch.setattr(module, "fit", mistaken)
+    with pytest.raises(UserError, match="batch 600"):
+        module.Trials(settings, "infonce")({"learning_rate": 1e-2})
 
 
 def test_an_unknown_method_is_named(settings: Settings) -> None:

@@ -34,8 +34,9 @@ def make(folder: Path, train: int = 48) -> Settings:
                 for name, (colour, shape) in zip(ids[split], words, strict=True)
             ]
         manifest.write(paths.manifest(settings, corpus), manifest.frame(rows))
+        about = {"ids": ids, "manifest": files.sha256(paths.manifest(settings, corpus))}
         for modality, tensors in (("vision", vision), ("audio", audio)):
-            files.save_tensors(paths.features(settings, modality, corpus), tensors, {"ids": ids})
+            files.save_tensors(paths.features(settings, modality, corpus), tensors, about)
     assert Path().resolve() == folder.resolve()
     return settings
 
