@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import UserError, instead
 from pipeline.settings import names
-from pipeline.settings.registries import Dimension
+from pipeline.settings.registries import OPTIONS, Dimension
 from pipeline.settings.resolved import Settings
 
 
@@ -51,6 +51,7 @@ def _load(scale: str | None, root: Path, preset: str | None) -> Settings:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise UserError(_first_error(error, where)) from None
+    _options(settings, where)
     names.check(settings, registries["corpora"], where)
     return settings.model_copy(update={"spaces": _with_rates(settings)})
 
@@ -111,6 +112,15 @@ def _corpora(registry: Mapping[str, Any], sizes: Mapping[str, Any], scale: str |
                 f"params/{scale}.yaml: corpora.{name}: unknown corpus in params/corpora.yaml; {instead(name, registry)}"
             )
     return {name: _merge(registry[name], size) for name, size in sizes.items() if size is not None}
+
+
+def _options(settings: Settings, where: Callable[..., str]) -> None:
+    for group, entries in (("corpora", settings.corpora), ("probes", settings.probes)):
+        for name, entry in entries.items():
+            try:
+                OPTIONS[entry.kind].model_validate(entry.options)
+            except ValidationError as error:
+                raise UserError(_first_error(error, partial(where, group, name, "options"))) from None
 
 
 def _first_error(error: ValidationError, where: Callable[..., str]) -> str:

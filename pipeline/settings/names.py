@@ -57,6 +57,8 @@ def _run(settings: Settings, name: str, run: Run, where: Where) -> None:
             raise UserError(f"{where('runs', name, 'method')}: unknown method '{run.method}'; {others}")
         entry = settings.methods[run.method]
         _objective(where("runs", name, "settings"), entry.objective, entry.settings | run.settings)
+    if "text" not in run.modalities:
+        raise UserError(f"{where('runs', name, 'modalities')}: text is missing; every run is searched by text")
     if run.initial not in settings.runs or settings.runs[run.initial].method != "vast":
         raise UserError(f"{where('runs', name, 'initial')}: '{run.initial}' is no run of method vast")
     if run.tuned and run.method not in settings.spaces:
@@ -69,6 +71,11 @@ def _tables(settings: Settings, where: Where) -> None:
             if row not in settings.runs:
                 others = instead(row, settings.runs)
                 raise UserError(f"{where('tables', name, 'runs')}: unknown run '{row}'; {others}")
+            if len(settings.runs[row].modalities) < 3:
+                given = ", ".join(settings.runs[row].modalities)
+                raise UserError(
+                    f"{where('tables', name, 'runs')}: '{row}' has {given}; tables compare T→VA"
+                )
         for row in table.labels:
             if row not in table.runs:
                 raise UserError(f"{where('tables', name, 'labels')}: '{row}' is no run of the table")

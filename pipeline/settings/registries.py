@@ -27,6 +27,51 @@ class Corpus(Strict):
     geometry: Literal["squash", "crop"] | None = Field(default=None, description="of its frames; none: vision's")
 
 
+class Options(Strict):
+    """What any kind of corpus may be told."""
+
+    benchmark: bool = Field(default=True, description="whether it counts in averages, contrasts and choices of a score")
+    captions: Literal["written"] | None = Field(default=None, description="by the initial model: it comes without")
+
+
+class Rendered(Options):
+    """How hard the clips are made: weight of the noise under the sound, share of other things in the picture."""
+
+    noise: float = Field(default=0.0, ge=0)
+    clutter: float = Field(default=0.0, ge=0)
+
+
+class Stamps(Rendered):
+    """The language that the recordings are spoken in, and the digest of the package that they come from."""
+
+    language: str = Field(min_length=2)
+    sha256: str = ""
+
+
+class Scenes(Rendered):
+    """How a caption's content is shared out between picture and sound."""
+
+    sharing: Literal["redundant", "unique", "synergistic"] = "unique"
+
+
+class Annotated(Options):
+    """Annotation files in a known layout (none: the corpus's name), or `own` with a csv and a folder; downloading."""
+
+    annotations: str = Field(default="", min_length=1)
+    csv: str = ""
+    folder: str = ""
+    download: bool = False
+    bytes_per_second: float | None = Field(default=None, gt=0)
+    pause: float | None = Field(default=None, ge=0, description="seconds between downloads")
+    cookies: str = ""
+
+
+#: The options that a kind of corpus knows.
+OPTIONS: dict[str, type[Options]] = {
+    "stamps": Stamps, "stories": Stamps, "sounds": Stamps, "scenes": Scenes, "annotated": Annotated,
+}  # fmt: skip
+
+
 class Method(Strict):
     """A training objective and the constants of its paper."""
 
@@ -67,9 +112,9 @@ class Run(Strict):
     corpora: list[str] = Field(default=[], description="training corpora; empty: all of the scale")
     modalities: list[Literal["text", "vision", "audio"]] = Field(default=["text", "vision", "audio"], min_length=2)
     settings: dict[str, Any] = Field(default={}, description="laid over the method's")
-    learning_rate: float | None = None
-    temperature: float | None = None
-    steps: int | None = None
+    learning_rate: float | None = Field(default=None, gt=0)
+    temperature: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, gt=0)
     initial: str = Field(default="vast", description="the run of method `vast` that it is trained from")
     shuffle_text: bool = Field(
         default=False, description="control: captions dealt out anew by the seed, heads start at random"

@@ -66,6 +66,28 @@ def test_every_scale_loads(scale: str) -> None:
             "  kind: scenery\n",
             "params/corpora.yaml: corpora.scenes.kind: Input should",
         ),
+        (
+            "params/corpora.yaml",
+            "    clutter: 1.0\nscenes-redundant",
+            "    cluter: 1.0\nscenes-redundant",
+            "params/corpora.yaml: corpora.scenes.options.cluter: unknown key",
+        ),
+        ("params/corpora.yaml", "noise: 0.95", "noise: loud", "corpora.scenes.options.noise: Input should be a valid"),
+        ("params/corpora.yaml", "sharing: unique", "sharing: all", "corpora.scenes.options.sharing: Input should be"),
+        ("params/runs.yaml", "{method: gram}", "{method: gram, steps: 0}", "runs.gram.steps: Input should be greater"),
+        ("params/runs.yaml", "{method: gram}", "{method: gram, temperature: -0.07}", "runs.gram.temperature: Input"),
+        (
+            "params/runs.yaml",
+            "{method: gram}",
+            "{method: gram, modalities: [vision, audio]}",
+            "params/runs.yaml: runs.gram.modalities: text is missing",
+        ),
+        (
+            "params/runs.yaml",
+            "{method: gram}",
+            "{method: gram, modalities: [text, vision]}",
+            "'gram' has text, vision; tables compare T→VA",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
