@@ -12,6 +12,7 @@ from pipeline.settings.registries import Corpus, Dimension, Method, Run, Table
 from pipeline.settings.stages import (
     AudioTower,
     Captions,
+    Job,
     Media,
     Retrieval,
     Study,
@@ -37,6 +38,7 @@ class Settings(Strict):
     seed: int
     threads: int = Field(gt=0)
     threads_beside: int = Field(gt=0)
+    jobs: dict[str, Job] = Field(default={}, description="by stage: what its jobs ask a cluster for")
     media: Media
     vision: VisionTower
     audio: AudioTower

@@ -216,3 +216,10 @@ class Theory(Strict):
     trace_every: int = Field(gt=0, description="steps between two measurements")
     trace_rows: int = Field(gt=1, description="validation captions a measurement")
     modalities: Modalities
+
+
+class Job(Strict):
+    """What a stage's job asks a cluster for."""
+
+    mem_mb: int = Field(default=16_000, gt=0, description="memory of the host")
+    runtime: int = Field(default=240, gt=0, description="minutes; a training that is stopped goes on when tried again")

@@ -60,9 +60,31 @@ def test_at_paper_scale_no_training_starts_before_every_corpus_is_covered(tmp_pa
 
 
 def test_two_gpu_jobs_share_a_limit(tmp_path: Path) -> None:
+    """The Snakefile's own line, in a workflow of two jobs that would run beside one another without it."""
     text = (ROOT / "workflow" / "Snakefile").read_text()
-    assert 'global_resources.setdefault("gpu"' in text
-    run(copy_project(tmp_path), "snakemake", "-n", "table1", "--resources", "gpu=8")
+    (limit,) = [line for line in text.splitlines() if 'global_resources.setdefault("gpu"' in line]
+    rules = """
+rule all:
+    input: "a", "b"
+rule one:
+    output: "{name}"
+    wildcard_constraints: name="[ab]"
+    resources: gpu=1
+    shell: "date +%s%N > {output}; sleep 1; date +%s%N >> {output}"
+"""
+    for line, together in ((limit, False), ("", True)):
+        (tmp_path / "Snakefile").write_text(f"gpus_here = lambda: 1\n{line}\n{rules}")
+        run(tmp_path, "snakemake", "--cores", "2", "--force", "all", "--forcerun", "one")
+        first, second = sorted([int(t) for t in (tmp_path / name).read_text().split()] for name in ("a", "b"))
+        assert (second[0] < first[1]) == together
+
+
+def test_a_training_at_paper_scale_asks_for_what_it_needs(tmp_path: Path) -> None:
+    weights = str(paths.model(load("paper", ROOT), "gram", 0) / "weights.safetensors")
+    output = run(copy_project(tmp_path), "snakemake", "-n", weights, "--config", "scale=paper", "--cores", "16").stdout
+    training = next(block for block in output.split("\nrule ") if block.startswith("train_"))
+    for asked in ("threads: 16", "gpu=4", "runtime=1440", "mem_mb=96000"):
+        assert asked in training
 
 
 def test_code_digest_sees_operators_and_not_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

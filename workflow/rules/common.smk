@@ -13,6 +13,7 @@ from pipeline.digests import code_digest, digest
 from pipeline.dispatch import resolve
 from pipeline.errors import UserError
 from pipeline.settings import RERANKED, load
+from pipeline.settings.stages import Job
 from pipeline.tracked import FIGURE1, TUNING
 
 
@@ -59,6 +60,11 @@ def stage(command):
 def stage_beside(command):
     """The same for a job that finds others to run beside it: two of one thread do more than one of two."""
     return stage(f"{command} --threads {SETTINGS.threads_beside}")
+
+
+def asked(stage):
+    """What a stage's jobs ask a cluster for, beside GPUs."""
+    return SETTINGS.jobs.get(stage, Job()).model_dump()
 
 
 def code_of(function, subject=""):

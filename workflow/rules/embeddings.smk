@@ -26,7 +26,9 @@ for name, runs, seeds in seed_groups([run for run in SINGLE if run not in ZERO_S
             run="|".join(runs),
         conda:
             ENVIRONMENT
+        threads: SETTINGS.threads_beside
         resources:
+            **asked("embed"),
             gpu=min(GPUS, 1),
         params:
             seeds=listed(seeds),
@@ -58,7 +60,9 @@ for run in ZERO_SHOT:
             benchmark_of(f"embed/{run}")
         conda:
             ENVIRONMENT
+        threads: SETTINGS.threads_beside
         resources:
+            **asked("embed"),
             gpu=min(GPUS, 1),
         params:
             run=run,

@@ -111,6 +111,7 @@ for modality in ("vision", "audio"):
             ENVIRONMENT
         threads: SETTINGS.threads_beside
         resources:
+            **asked("features"),
             gpu=min(GPUS, 1),
         params:
             code=code_of("pipeline.features.extract.extract"),

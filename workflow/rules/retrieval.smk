@@ -17,6 +17,7 @@ rule match_top:
         ENVIRONMENT
     threads: SETTINGS.threads_beside
     resources:
+        **asked("match"),
         gpu=min(GPUS, 1),
     params:
         code=code_digest("pipeline.retrieval.match"),
@@ -91,6 +92,9 @@ for name, runs, seeds in seed_groups(SINGLE):
             run="|".join(runs),
         conda:
             ENVIRONMENT
+        threads: SETTINGS.threads_beside
+        resources:
+            **asked("rank"),
         params:
             seeds=listed(seeds),
             code=code_digest("pipeline.retrieval.rank"),
@@ -131,6 +135,9 @@ for name, runs, seeds in batches(SETTINGS.tables["scores"].runs):
             benchmark_of(f"study/{name}")
         conda:
             ENVIRONMENT
+        threads: SETTINGS.threads_beside
+        resources:
+            **asked("rank"),
         params:
             runs=listed(runs),
             seeds=listed(seeds[: SETTINGS.study.seeds]),

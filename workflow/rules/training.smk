@@ -44,7 +44,9 @@ for name, runs, seeds in seed_groups([run for run in SINGLE if SETTINGS.trained(
             run="|".join(runs),
         conda:
             ENVIRONMENT
+        threads: SETTINGS.threads_beside
         resources:
+            **asked("train"),
             gpu=GPUS,
         params:
             seeds=listed(seeds),

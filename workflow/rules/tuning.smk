@@ -11,7 +11,9 @@ rule tune_method:
         benchmark_of("tune/{method}")
     conda:
         ENVIRONMENT
+    threads: SETTINGS.threads_beside
     resources:
+        **asked("tune"),
         gpu=GPUS,
     params:
         code=code_digest("pipeline.training.tune"),
