@@ -50,6 +50,11 @@ def _towers(settings: Settings, where: Where) -> None:
         )
 
 
+    for name in settings.audio_candidates:
+        if name not in (known := ("aisfx", settings.audio.name)):
+            raise UserError(f"{where('audio_candidates')}: '{name}' is neither {' nor '.join(known)} (audio.name)")
+
+
 def _run(settings: Settings, name: str, run: Run, where: Where) -> None:
     if run.method != "vast" and run.method not in settings.zero_shot:
         if run.method not in settings.methods:

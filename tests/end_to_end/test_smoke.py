@@ -44,6 +44,11 @@ def test_runs_are_in_mlflow(smoke: Path) -> None:
     assert len(nested) >= len(load("smoke").tables["table1"].runs) - 1
 
 
+def test_a_table_that_mlflow_did_not_take_is_offered_again(smoke: Path, tmp_path: Path) -> None:
+    marker = "results/smoke/tables/table1.mlflow.json"
+    assert edited(smoke, tmp_path, marker, "{", '{"error": "ConnectionError: no server",') == {"track": 1, "table1": 1}
+
+
 def edited(smoke: Path, tmp_path: Path, file: str, old: str, new: str) -> dict[str, int]:
     """The jobs that Snakemake would run again after an edit, in a copy that keeps times and provenance."""
     project = tmp_path / "copy"

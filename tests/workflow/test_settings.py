@@ -72,6 +72,12 @@ def test_every_scale_loads(scale: str) -> None:
             "    cluter: 1.0\nscenes-redundant",
             "params/corpora.yaml: corpora.scenes.options.cluter: unknown key",
         ),
+        (
+            "params/default.yaml",
+            "audio_candidates: []",
+            "audio_candidates: [beats]",
+            "audio_candidates: 'beats' is neither",
+        ),
         ("params/corpora.yaml", "noise: 0.95", "noise: loud", "corpora.scenes.options.noise: Input should be a valid"),
         ("params/corpora.yaml", "sharing: unique", "sharing: all", "corpora.scenes.options.sharing: Input should be"),
         ("params/runs.yaml", "{method: gram}", "{method: gram, steps: 0}", "runs.gram.steps: Input should be greater"),

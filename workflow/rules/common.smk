@@ -1,4 +1,5 @@
 # Settings, targets and what all rules share.
+import json
 import shutil
 import subprocess
 import sys

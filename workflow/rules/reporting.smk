@@ -92,6 +92,12 @@ rule report_captions:
         stage_beside("captions-table")
 
 
+def failure(table):
+    """What kept MLflow from showing a table, "" if nothing did."""
+    shown = paths.table(SETTINGS, table, "mlflow.json")
+    return json.loads(shown.read_text()).get("error", "") if shown.is_file() else ""
+
+
 rule track:
     input:
         tracked,
@@ -109,5 +115,7 @@ rule track:
         mlflow=1,
     params:
         code=code_digest("pipeline.tracking"),
+        # A table that MLflow did not take is offered again.
+        failure=lambda wildcards: failure(wildcards.shown),
     shell:
         stage("track --table {wildcards.shown}")
