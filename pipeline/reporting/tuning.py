@@ -6,6 +6,7 @@ whose curve still rises would gain from more trials. Nothing here has seen a tes
 
 from __future__ import annotations
 
+from math import comb, sqrt
 from typing import Any
 
 from pipeline import figures, paths
@@ -32,9 +33,9 @@ def tuning(settings: Settings) -> None:
             [_winner(method, one) for method, one in found.items()],
         ),
         Grid(
-            "Expected best MRR % of k trials",
+            "Expected best MRR % of k trials ± its standard deviation over draws of trials",
             ("method", *(f"k {k}" for k in _steps(first))),
-            [[m, *(f"{100 * one['curve'][k - 1]:.1f}" for k in _steps(first))] for m, one in found.items()],
+            [[m, *(_expected(one, k) for k in _steps(first))] for m, one in found.items()],
         ),
     ]
     table.write(paths_of(settings, TABLE), TITLE, records, grids, _foot(settings, found))
@@ -59,8 +60,9 @@ def _records(method: str, found: dict[str, Any]) -> list[Record]:
         for key, value in winner["values"].items()
         if isinstance(value, str)
     ]
+    reached = [100 * trial["mrr"] for trial in found["trials"][: len(found["curve"])]]
     curve = [
-        Record(TABLE, "curve", method, f"k{k}", 100 * value, n_evaluated=k, seeds=1, run=method)
+        Record(TABLE, "curve", method, f"k{k}", 100 * value, spread(reached, k), n_evaluated=k, seeds=1, run=method)
         for k, value in enumerate(found["curve"], start=1)
     ]
     score = winner["score"] or ""
@@ -70,6 +72,14 @@ def _records(method: str, found: dict[str, Any]) -> list[Record]:
         *chosen,
         *curve,
     ]  # fmt: skip
+
+
+def spread(values: list[float], k: int) -> float:
+    """Standard deviation of the best of k of `values` drawn without replacement."""
+    ordered, n = sorted(values), len(values)
+    shares = [comb(i, k - 1) / comb(n, k) for i in range(n)]
+    mean = sum(share * value for share, value in zip(shares, ordered, strict=True))
+    return sqrt(sum(share * (value - mean) ** 2 for share, value in zip(shares, ordered, strict=True)))
 
 
 def _winner(method: str, found: dict[str, Any]) -> list[str]:
@@ -87,6 +97,11 @@ def _winner(method: str, found: dict[str, Any]) -> list[str]:
         ", ".join(values),
         ", ".join(key.removeprefix("settings.") for key in found["on_edge"]) or "none",
     ]
+
+
+def _expected(found: dict[str, Any], k: int) -> str:
+    reached = [100 * trial["mrr"] for trial in found["trials"][: len(found["curve"])]]
+    return f"{100 * found['curve'][k - 1]:.1f} ± {spread(reached, k):.1f}"
 
 
 def _failed(found: dict[str, Any]) -> int:
@@ -107,6 +122,8 @@ def _foot(settings: Settings, found: dict[str, dict[str, Any]]) -> list[str]:
         f"{tuning.extra}: beyond an edge that the winner lies on, within the space otherwise.",
         f"A trial is one training (seed {one['seed']}, which no run has) of {one['trials_train']}{proxy}.",
         f"Criterion: {one['criterion']}. The test set was not read. A training that breaks down scores 0.",
+        "A winner's MRR is the best of its trials, one training each, and too high by that; the tuned table has fresh "
+        "seeds.",
     ]
 
 

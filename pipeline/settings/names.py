@@ -49,7 +49,6 @@ def _towers(settings: Settings, where: Where) -> None:
             f"here are {' and '.join(towers)}"
         )
 
-
     for name in settings.audio_candidates:
         if name not in (known := ("aisfx", settings.audio.name)):
             raise UserError(f"{where('audio_candidates')}: '{name}' is neither {' nor '.join(known)} (audio.name)")
@@ -78,9 +77,7 @@ def _tables(settings: Settings, where: Where) -> None:
                 raise UserError(f"{where('tables', name, 'runs')}: unknown run '{row}'; {others}")
             if len(settings.runs[row].modalities) < 3:
                 given = ", ".join(settings.runs[row].modalities)
-                raise UserError(
-                    f"{where('tables', name, 'runs')}: '{row}' has {given}; tables compare T→VA"
-                )
+                raise UserError(f"{where('tables', name, 'runs')}: '{row}' has {given}; tables compare T→VA")
         for row in table.labels:
             if row not in table.runs:
                 raise UserError(f"{where('tables', name, 'labels')}: '{row}' is no run of the table")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from itertools import combinations
 from pathlib import Path
+from statistics import pstdev
 
 import pytest
 
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
-from pipeline.reporting.tuning import tuning
+from pipeline.reporting.tuning import spread, tuning
 from pipeline.settings import Settings, load
 
 ROOT = Path(__file__).parents[3]
@@ -50,3 +52,10 @@ def test_the_table_shows_what_was_spent_and_found(settings: Settings) -> None:
     assert f"| gram | 3 | 1 | {level:.1f} | volume | learning_rate 0.002, scale one | learning_rate |" in shown
     assert "a proxy" in shown
     assert paths.figure(settings, "tuning", "svg").read_text().count("<path") > len(settings.spaces)
+
+
+def test_the_spread_of_the_best_is_that_of_all_draws() -> None:
+    values = [31.0, 12.5, 40.0, 12.5, 27.0]
+    for k in range(1, 6):
+        best = [max(draw) for draw in combinations(values, k)]
+        assert spread(values, k) == pytest.approx(pstdev(best))
