@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import dispatch
+from pipeline import dispatch, locks
 from pipeline.errors import UserError, instead
 from pipeline.settings import Settings, load
 
@@ -63,6 +63,7 @@ def call(
     `only` shows the function that corpus or probe as the only one.
     """
     settings = settings_of(scale)
+    locks.job()
     if only is not None:
         settings = settings.only(corpus_of(scale, only))
     # Read by OpenMP when torch is first imported, hence before the stage's module.

@@ -50,8 +50,9 @@ def _towers(settings: Settings, where: Where) -> None:
         )
 
     for name in settings.audio_candidates:
-        if name not in (known := ("aisfx", settings.audio.name)):
-            raise UserError(f"{where('audio_candidates')}: '{name}' is neither {' nor '.join(known)} (audio.name)")
+        if name not in ("aisfx", settings.audio.name):
+            own = f"aisfx nor audio.name, {settings.audio.name}"
+            raise UserError(f"{where('audio_candidates')}: '{name}' is neither {own}")
 
 
 def _run(settings: Settings, name: str, run: Run, where: Where) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
-from pipeline import paths
+from pipeline import locks, paths
 from pipeline.corpora.sources import annotation_lists
 from pipeline.digests import code_digest, digest
 from pipeline.dispatch import resolve
@@ -79,6 +79,14 @@ def log_of(name):
 
 def benchmark_of(name):
     return f"benchmarks/{SETTINGS.folder}/{name}.tsv"
+
+
+def begin_or_stop():
+    """One run a folder."""
+    try:
+        locks.run()
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def gpus_here():
