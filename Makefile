@@ -9,8 +9,7 @@ export UV_HTTP_TIMEOUT ?= 300
 unexport PYTHONDONTWRITEBYTECODE
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 READY := $(VENV)/.ready
-# The system's lock ends with its process, so that a killed run can be started again at once.
-SNAKEMAKE := flock --verbose --timeout 20 .make.lock snakemake --profile workflow/profiles/local --cores $(CORES)
+SNAKEMAKE := snakemake --profile workflow/profiles/local --cores $(CORES)
 PINS := envs/requirements.txt envs/constraints.txt envs/weights.txt
 
 .PHONY: help setup table1 smoke test lint kill bench mutate leakage clean clean-state

@@ -22,6 +22,15 @@ PATIENCE = 20.0
 _held: list[IO[str]] = []
 
 
+def clear() -> None:
+    """Take away the locks that a killed Snakemake left, which nobody holds."""
+    left = list((FOLDER / "locks").glob("*"))
+    if left and _take("run.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        for file in left:
+            file.unlink(missing_ok=True)
+        _held.pop().close()
+
+
 def job() -> None:
     """Say that a job of a run is at work here, until this process ends."""
     if FOLDER.is_dir():

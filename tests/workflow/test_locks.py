@@ -56,7 +56,7 @@ def plan(*given: object) -> None:
 def _plan("""
     file.write_text("from pathlib import Path\n" + file.read_text().split("from __future__ import annotations")[1])
     file.write_text(file.read_text().replace("\ndef plan(", slow, 1))
-    command = ["snakemake", "--cores", "1", "--nolock", "--rerun-incomplete", "--forcerun", "plan", "--", PLAN]
+    command = ["snakemake", "--cores", "1", "--rerun-incomplete", "--forcerun", "plan", "--", PLAN]
     with (project / "output").open("w") as output:
         begin = {"cwd": project, "env": environment(), "stdout": output, "stderr": output, "start_new_session": True}
         first = subprocess.Popen(command, **begin)  # type: ignore[call-overload]

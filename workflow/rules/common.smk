@@ -81,6 +81,12 @@ def benchmark_of(name):
     return f"benchmarks/{SETTINGS.folder}/{name}.tsv"
 
 
+def failure(table):
+    """What kept MLflow from showing a table, "" if nothing did."""
+    shown = paths.table(SETTINGS, table, "mlflow.json")
+    return json.loads(shown.read_text()).get("error", "") if shown.is_file() else ""
+
+
 def begin_or_stop():
     """One run a folder."""
     try:

@@ -92,12 +92,6 @@ rule report_captions:
         stage_beside("captions-table")
 
 
-def failure(table):
-    """What kept MLflow from showing a table, "" if nothing did."""
-    shown = paths.table(SETTINGS, table, "mlflow.json")
-    return json.loads(shown.read_text()).get("error", "") if shown.is_file() else ""
-
-
 rule track:
     input:
         tracked,
