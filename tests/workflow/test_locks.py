@@ -47,7 +47,8 @@ def plan(*given: object) -> None:
     import time
 
     open("told", "a").write("begun ")
-    while not Path("go").exists():
+    end = time.monotonic() + 120
+    while not Path("go").exists() and time.monotonic() < end:
         time.sleep(0.05)
     _plan(*given)
     open("told", "a").write("ended ")
