@@ -37,4 +37,5 @@ def write(settings: Settings) -> None:
 
 def _save(path: str, state: dict[str, Tensor]) -> None:
     with files.atomic(Path(path)) as temporary:
-        torch.save(state, temporary)
+        with temporary.open("wb") as stream:  # not by name: torch writes that into the file
+            torch.save(state, stream)

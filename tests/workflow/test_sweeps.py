@@ -21,7 +21,7 @@ def test_all_targets_resolve_in_few_jobs(tmp_path: Path, scale: str) -> None:
     settings = load(scale, ROOT)
     assert counts["tune_method"] == len(settings.spaces)
     assert counts["trace"] == len(settings.theory.trace)
-    assert counts["report_sweep"] == counts["geometry"] == 9
+    assert counts["report_sweep"] == counts["geometry"] == 10
     assert counts["report_retrieval"] == 2
     assert counts["report_scores"] == 1
     assert counts["pool_probe"] == len(settings.probes) - len(settings.captioned_corpora())
