@@ -36,6 +36,5 @@ def write(settings: Settings) -> None:
 
 
 def _save(path: str, state: dict[str, Tensor]) -> None:
-    with files.atomic(Path(path)) as temporary:
-        with temporary.open("wb") as stream:  # not by name: torch writes that into the file
-            torch.save(state, stream)
+    with files.atomic(Path(path)) as temporary, temporary.open("wb") as stream:
+        torch.save(state, stream)  # not by name: torch would write that into the file
