@@ -92,6 +92,16 @@ def test_only_what_requires_gradients_gets_them():
     assert not repulsion(dot, z[0], z[1:], torch.tensor(0.1)).requires_grad
 
 
+def test_a_temperature_learns_beside_fixed_items():
+    z = tuples(2, 6, 5, seed=8)
+    temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(loss(dot, z[0], z[1:], temperature), temperature)
+    logits = z[0] @ z[1].mT / temperature
+    target = torch.arange(6)
+    plain = (F.cross_entropy(logits, target) + F.cross_entropy(logits.mT, target)) / 2
+    assert found.item() == pytest.approx(torch.autograd.grad(plain, temperature)[0].item(), rel=1e-10)
+
+
 def test_upstream_gradient_scales_and_shapes_are_checked():
     z = tuples(2, 4, 5)
     q = z[0].clone().requires_grad_()

@@ -135,6 +135,12 @@ def test_corollary_2_bounds_chi_at_the_mean_cosine_of_the_positives(seed, modali
     assert conflict_bound(modalities, 0.4).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_frechet_distance_of_numbers():
+    """One dimension: (difference of means)^2 + (difference of standard deviations)^2."""
+    x, y = torch.tensor([[0.0], [2.0], [4.0]]), torch.tensor([[1.0], [1.5], [2.0]])
+    assert float(frechet_distance(x, y)) == pytest.approx((2 - 1.5) ** 2 + (2 - 0.5) ** 2)
+
+
 def test_gaps():
     x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     shift = torch.tensor([1.0, -2.0, 0.0, 2.0], dtype=torch.float64)
