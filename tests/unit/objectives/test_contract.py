@@ -169,6 +169,28 @@ def test_parse():
         ("unialign", {"lambda_vol": 0, "lambda_volume": 2}, "lambda_volume: without effect beside lambda_vol 0"),
         ("unialign", {"lambda_vol": 0, "centroid_temperature": 0.1}, "without effect beside lambda_vol 0"),
         ("unialign", {"devices": 2}, "devices: without effect beside uniformity_batch global"),
+        (
+            "unialign",
+            {"lambda_uni": 0, "over_modalities": "mean"},
+            "over_modalities: without effect beside lambda_uni 0",
+        ),
+        (
+            "unialign",
+            {"lambda_uni": 0, "lambda_vol": 0, "uniformity": "geodesic"},
+            "uniformity: without effect beside no",
+        ),
+        ("unialign", {"lambda_uni": 0, "lambda_centroid": 0, "width": "2tau"}, "width: without effect beside no unif"),
+        ("unialign", {"lambda_align": 0, "alignment": "geodesic"}, "alignment: without effect beside lambda_align 0"),
+        (
+            "unialign",
+            {"lambda_align": 0, "lambda_volume": 0, "anchor": "vision"},
+            "anchor: without effect beside no align",
+        ),
+        (
+            "unialign",
+            {"lambda_align": 0, "lambda_vol": 0, "anchor_gradient": "stop"},
+            "anchor_gradient: without effect",
+        ),
         ("holder", {"leave_one_out": 1}, "leave_one_out: 1 is not true or false"),
         ("vast", {"conditions": "v"}, "conditions: 'v' is not a list of names"),
     ]
@@ -177,6 +199,12 @@ def test_parse():
             parse(name, mapping)
         assert message in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def test_what_one_term_still_needs_can_be_set():
+    """U(C) has a kernel without U, √det has an anchor without alignment."""
+    assert parse("unialign", {"lambda_uni": 0, "uniformity": "geodesic"}).uniformity == "geodesic"
+    assert parse("unialign", {"lambda_align": 0, "anchor": "vision"}).anchor == "vision"
 
 
 @every
