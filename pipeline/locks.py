@@ -2,7 +2,7 @@
 
 The locks are the operating system's and end with their processes. A run holds `run.lock`; each job shares `jobs.lock`,
 and a run begins when no job of an earlier one holds it. Both lie in `.snakemake/`; a stage called by hand in a folder
-without it takes none, and so does a file system that has no locks.
+without it takes none, one where no lock is to be had (read-only, no locks) says so and goes on.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import fcntl
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 from pipeline.errors import UserError
 
@@ -19,7 +19,7 @@ FOLDER = Path(".snakemake")
 #: Seconds that a run waits for another to end: `make` after a killed `make`, as its processes go.
 PATIENCE = 20.0
 #: Held until the process ends.
-_held: list[IO[str]] = []
+_held: list[ExitStack] = []
 
 
 def clear() -> None:
@@ -56,16 +56,14 @@ def run(patience: float = PATIENCE) -> None:
 
 
 def _take(name: str, kind: int) -> bool:
-    stream = (FOLDER / name).open("a")
-    try:
-        fcntl.flock(stream, kind)
-    except BlockingIOError:
-        stream.close()
-        return False
-    except OSError as error:
-        print(
-            f"{FOLDER / name}: no lock on this file system ({error}); see to it that one run works here",
-            file=sys.stderr,
-        )
-    _held.append(stream)
+    """Whether nobody else holds the lock; where there can be none, a line says so and nobody does."""
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context((FOLDER / name).open("a"))
+            fcntl.flock(stream, kind)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            print(f"{FOLDER / name}: no lock to be had ({error}); see to it that one run works here", file=sys.stderr)
+        _held.append(stack.pop_all())
     return True

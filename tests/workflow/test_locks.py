@@ -38,6 +38,16 @@ def test_a_stage_by_hand_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.Monk
     assert not any(tmp_path.iterdir())
 
 
+def test_where_no_lock_is_to_be_had_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".snakemake/jobs.lock").mkdir(parents=True)  # cannot be opened, as in a folder that one may only read
+    locks.job()
+    assert ".snakemake/jobs.lock: no lock to be had" in capsys.readouterr().err
+    locks._held.pop().close()
+
+
 def test_a_run_waits_for_the_job_that_outlived_its_snakemake(tmp_path: Path) -> None:
     """Snakemake alone is killed (-9); its job goes on, and the next run begins when that has ended."""
     project = copy_project(tmp_path)
