@@ -20,6 +20,7 @@ from pipeline.geometry.scores import SCORES, cosine_score, flipped, residual_sco
 from pipeline.geometry.simplex import pairwise_area
 from pipeline.geometry.subsets import SUBSET_SCORES
 from pipeline.geometry.uniformity import uniformity
+from pipeline.geometry.unit_volume import pairwise_unit_volume
 from pipeline.geometry.volume import factorised_volume, gram, pairwise_volume, volume
 
 __all__ = [
@@ -27,6 +28,6 @@ __all__ = [
     "conflict_bound", "contrast", "cosine_score", "dense_ranks", "dot", "effective_rank", "factorised_volume",
     "flipped", "force_conflict", "frechet_distance", "gram", "holder_divergence", "holder_terms", "hubness",
     "hubness_both", "log_kernel", "log_kernel_means", "mean_rank", "median_rank", "modality_gap", "mrr",
-    "pairwise_area", "pairwise_residual", "pairwise_volume", "ranks", "recall_at", "residual_score",
-    "squared_geodesic", "uniformity", "unit", "volume", "volume_score",
+    "pairwise_area", "pairwise_residual", "pairwise_unit_volume", "pairwise_volume", "ranks", "recall_at",
+    "residual_score", "squared_geodesic", "uniformity", "unit", "volume", "volume_score",
 ]  # fmt: skip

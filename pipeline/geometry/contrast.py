@@ -138,7 +138,7 @@ class _Tile:
         low, high = torch.aminmax(self.logits)
         if not bool(high - low <= SHARED):  # NaN and logits left out (-inf) too
             return log_sum_exp(self.logits, 1), log_sum_exp(self.logits, 0)
-        exponential_(self.logits.sub_(high))
+        self.logits.sub_(high).exp_()  # no underflow: no need for `exponential_`
         self.shift = high
         return self.logits.sum(1).log_().add_(high), self.logits.sum(0).log_().add_(high)
 
@@ -152,9 +152,7 @@ class _Tile:
             soft *= push
         else:
             shares = [(self.shift - log).exp_() * push for log in logs]
-            soft = self.logits * shares[0]
-            for share in shares[1:]:
-                soft.addcmul_(self.logits, share)
+            soft = sum(shares[1:], shares[0]) * self.logits
         if sides[0].smoothing:
             shares = [push * side.smoothing / side.counts(self._of(side)) for side in sides]
             soft -= sum(shares[1:], shares[0])

@@ -33,7 +33,7 @@ class _Unit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        length = x.norm(dim=-1, keepdim=True)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         inverse = torch.where(length > 0, length.reciprocal(), 0.0)
         value = x * inverse
         ctx.save_for_backward(value, inverse)
@@ -44,7 +44,7 @@ class _Unit(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tensor:
         value, inverse = ctx.saved_tensors
-        along = (grad * value).sum(-1, keepdim=True)
+        along = torch.linalg.vecdot(grad, value).unsqueeze(-1)
         return torch.addcmul(grad, value, along, value=-1).mul_(inverse)
 
 

@@ -124,71 +124,20 @@ def factorised_volume(queries: Tensor, items: Tensor) -> Tensor:
 def pairwise_volume(queries: Tensor, items: Tensor) -> Tensor:
     """Volume of every query with every item's vectors.
 
-    `queries [N, D]`, `items [K, N', D] -> [N, N']`, K >= 1, lengths are not assumed to be one.
+    `queries [N, D]`, `items [K, N', D] -> [N, N']`, K >= 1; lengths are not assumed to be one (`pairwise_unit_volume`).
     """
     check_pairs(queries, items)
     queries, items = full(queries), full(items)
     if len(items) > 2:
         return factorised_volume(queries, items)
-    if len(items) == 2:
-        value: Tensor = _Three.apply(queries, items)
-        return value
-    bound = queries.square().sum(-1)[:, None] * items[0].square().sum(-1)
-    return root(bound - (queries @ items[0].mT).square(), bound)
-
-
-class _Three(torch.autograd.Function):
-    """Volume of q `[N, D]` with v and w `[2, N', D]`, from a = q.v, b = q.w, qq, vv, ww, vw.
-
-    det G = qq (vv ww - vw^2) - a (a ww - 2 b vw) - b^2 vv. By hand for the sake of memory traffic: autograd makes some
-    fifty passes over [N, N'] arrays of this expression, this makes about twenty and no sum of [N, D] arrays.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, queries: Tensor, items: Tensor) -> Tensor:
-        v, w = items
-        a, b = queries @ v.mT, queries @ w.mT
-        qq = torch.linalg.vector_norm(queries, dim=-1, keepdim=True).square()  # no array of squares
-        vv, ww = torch.linalg.vector_norm(items, dim=-1).square()
-        vw = (v * w).sum(-1)
-        own, least = vv * ww - vw.square(), EPSILON * vv * ww
-        value = qq * (own - least)  # the determinant beyond the least that counts as independent
-        part = (a * ww).addcmul_(b, vw, value=-2)
-        value.addcmul_(part, a, value=-1)
-        value.addcmul_(torch.mul(b, vv, out=part), b, value=-1)
-        dependent = value <= 0 if bool(value.amin() <= 0) else None
-        value.addcmul_(qq, least)
-        if dependent is not None:
-            value.masked_fill_(dependent, 0.0)
-        value.sqrt_()
-        ctx.save_for_backward(queries, items, a, b, qq, vv, ww, vw, own, value)
-        ctx.dependent = dependent
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-        queries, (v, w), a, b, qq, vv, ww, vw, own, value = ctx.saved_tensors
-        by_det = grad / value  # twice the gradient by the determinant
-        if ctx.dependent is not None:
-            by_det.masked_fill_(ctx.dependent, 0.0)
-        along = by_det.mT @ qq
-        by_queries = queries * (by_det @ own)[:, None]
-        by_a, by_b = by_det.mul(a), by_det.mul_(b)
-        part = by_a * a
-        by_ww = vv[:, None] * along - part.sum(0)[:, None]
-        by_vw = torch.mul(by_a, b, out=part).sum(0)[:, None] - vw[:, None] * along
-        by_vv = ww[:, None] * along - torch.mul(by_b, b, out=part).sum(0)[:, None]
-        torch.mul(by_a, -ww, out=part).addcmul_(by_b, vw)
-        by_b.mul_(-vv).addcmul_(by_a, vw)
-        by_items = None
-        if ctx.needs_input_grad[1]:
-            by_items = torch.stack([by_vv, by_ww]) * ctx.saved_tensors[1]
-            by_items[0].addcmul_(w, by_vw).addmm_(part.mT, queries)
-            by_items[1].addcmul_(v, by_vw).addmm_(by_b.mT, queries)
-        if ctx.needs_input_grad[0]:
-            by_queries.addmm_(part, v).addmm_(by_b, w)
-        return by_queries, by_items
+    bound = queries.square().sum(-1)[:, None] * items.square().sum(-1).prod(0)
+    if len(items) == 1:
+        return root(bound - (queries @ items[0].mT).square(), bound)
+    v, w = items
+    vv, ww, vw = v.square().sum(-1), w.square().sum(-1), (v * w).sum(-1)
+    a, b = queries @ v.mT, queries @ w.mT
+    qq = queries.square().sum(-1, keepdim=True)
+    return root(qq * (vv * ww - vw.square()) - a * (a * ww - 2 * b * vw) - b.square() * vv, bound)
 
 
 def check_pairs(queries: Tensor, items: Tensor) -> None:

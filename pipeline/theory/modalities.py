@@ -44,13 +44,16 @@ Searched = dict[tuple[str, int], dict[str, list[list[float]]]]
 TEMPERATURE = 0.07
 WIDE = 0.5
 BASE = ("text", "vision")
-MEASURES = {
-    "test/zeta": "ζ as printed",
-    "test/zeta_without_self": "ζ, k ≠ i",
-    "test/chi": "χ",
-    "test/holder_term": "Hölder divergence / (M − 1), width 0.07",
-    "test/gap": "mean gap",
-    "T2V/R1": "R@1 text → picture",
+#: Measure → title and the ends of its axis: intervals by Student reach beyond what a measure can be.
+MEASURES: dict[str, tuple[str, float | None, float | None]] = {
+    "test/zeta": ("ζ as printed", None, 1.0),
+    "test/zeta_without_self": ("ζ, k ≠ i", None, 1.0),
+    "test/chi": ("χ (dotted: bound)", 0.0, 1.0),
+    "test/gap": ("mean gap", 0.0, None),
+    "test/holder_term": ("Hölder divergence / (M − 1), width 0.07", 0.0, None),
+    "test/holder_wide": ("Hölder divergence, width 0.5", 0.0, None),
+    "T2V/R1": ("R@1 text → picture", 0.0, None),
+    "T2V/MRR": ("MRR text → picture", 0.0, None),
 }
 
 
@@ -237,18 +240,19 @@ def _values(trainings: list[dict[str, Any]], run: str, number: int, key: str) ->
 
 
 def _figure(settings: Settings, records: list[dict[str, Any]], real: bool) -> None:
-    figure, panels = figures.canvas(2, 3, width=3.6, height=2.8)
+    figure, panels = figures.canvas(2, 4, width=3.2, height=2.8)
     options = settings.theory.modalities
-    for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
+    for axes, (measure, (title, bottom, top)) in zip(panels, MEASURES.items(), strict=True):
         for run, colour in zip(options.runs, figures.COLOURS, strict=False):
             points = [row for row in records if row["run"] == run and row["measure"] == measure]
             figures.curve(axes, options.counts, points, colour, run)
             if measure == "test/chi":
                 bound = [row["value"] for row in records if row["run"] == run and row["measure"] == "test/bound"]
                 axes.plot(options.counts, bound, color=colour, linestyle=":", linewidth=1)
-        axes.set(title=title + (" (dotted: bound)" if measure == "test/chi" else ""), xlabel="modalities M")
+        axes.set(title=title, xlabel="modalities M")
+        axes.set_ylim(bottom, top)
         axes.title.set_fontsize(9)
-        if measure.endswith("/R1"):
+        if measure == "T2V/R1":
             figures.percent(axes)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", fontsize=8, ncols=len(labels), frameon=False)

@@ -20,6 +20,7 @@ from pipeline.models import vast as models
 from pipeline.objectives.settings import parse
 from pipeline.objectives.vast import vast as contrast
 from pipeline.settings import Settings
+from pipeline.training.validation import collapse
 from pipeline.vast import data, embed, losses
 from pipeline.vast.data import Split
 from pipeline.vast.initialise import initialise
@@ -156,10 +157,12 @@ class Step:
 
 
 def recalls(model: models.Vast, splits: dict[str, Split]) -> dict[str, float]:
-    """R@1 of T→VA in % a corpus, by the fused head, on validation."""
-    found = {}
+    """R@1 of T→VA in % a corpus, by the fused head, and gaps and collapse of the single ones, on validation."""
+    found: dict[str, float] = {}
     for corpus, split in splits.items():
         vectors = embed.embeddings(model, split)
+        single = {name: vectors[name] for name in ("text", *split.features(torch.arange(1)))}
+        found |= {f"{corpus}/{key}": value for key, value in collapse(single, corpus).items()}
         best = (vectors["text"] @ vectors["fused_va"].T).argmax(1)
         hit = split.hits()[torch.arange(len(best)), best]
         found[f"R@1 {corpus}"] = 100 * float(hit.float().mean())
