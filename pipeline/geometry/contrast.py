@@ -152,7 +152,7 @@ class _Tile:
             soft *= push
         else:
             shares = [(self.shift - log).exp_() * push for log in logs]
-            soft = sum(shares[1:], shares[0]) * self.logits
+            soft = self.logits * shares[0] if len(shares) == 1 else (shares[0] + shares[1]).mul_(self.logits)
         if sides[0].smoothing:
             shares = [push * side.smoothing / side.counts(self._of(side)) for side in sides]
             soft -= sum(shares[1:], shares[0])

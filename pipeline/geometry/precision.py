@@ -35,17 +35,16 @@ class _Unit(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         inverse = torch.where(length > 0, length.reciprocal(), 0.0)
-        value = x * inverse
-        ctx.save_for_backward(value, inverse)
+        ctx.save_for_backward(x, inverse)  # the rows themselves, so that nobody need keep the unit ones
         ctx.mark_non_differentiable(length)
-        return value, length
+        return x * inverse, length
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tensor:
-        value, inverse = ctx.saved_tensors
-        along = torch.linalg.vecdot(grad, value).unsqueeze(-1)
-        return torch.addcmul(grad, value, along, value=-1).mul_(inverse)
+        x, inverse = ctx.saved_tensors
+        along = torch.linalg.vecdot(grad, x).unsqueeze(-1) * inverse * inverse
+        return torch.addcmul(grad, x, along, value=-1).mul_(inverse)
 
 
 def exponential_(x: Tensor) -> Tensor:

@@ -60,6 +60,7 @@ class _UnitTriple(torch.autograd.Function):
         torch.addcmul(along_a, along_b, c, value=-1, out=minus[0])
         by_c += (along_a * b).sum(0)
         along_b.addcmul_(along_a, c, value=-1)
+        del by_det, along_a, along_b
         by_queries = by_items = None
         if ctx.needs_input_grad[1]:
             by_items = torch.empty_like(items)
