@@ -21,17 +21,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pipeline.geometry.explicit import Explicit, Kept, Pair
 from pipeline.geometry.precision import blocks, exponential_, full, log_sum_exp
 
 WHOLE, BLOCK = 4096, 2048  # batches up to the first are one tile, evaluated once; tiles of the second beyond
 SHARED = 80.0  # logits of a tile in this range share one exponential: e^-80 and e^80 are normal numbers in float32
 # queries [n, D], items [K, n', D] -> [n, n']; larger = closer, or, at a negative temperature, smaller
 Score = Callable[[Tensor, Tensor], Tensor]
-
-
-def dot(queries: Tensor, items: Tensor) -> Tensor:
-    """Inner products of queries with the items' only vector: `[n, D], [1, n', D] -> [n, n']`."""
-    return queries @ items[0].mT
 
 
 def contrast(
@@ -105,11 +101,11 @@ class _Contrast(torch.autograd.Function):
             by_queries, by_items = torch.zeros_like(tiles.queries), torch.zeros_like(tiles.items)
         for tile in tiles(True):
             if detach_candidates:
-                along, q = tile.gradients(tile.weights([rows], push, pull), slice(0, 1), learnt)
-                across, k = tile.gradients(tile.weights([columns], push, pull), slice(1, 2), learnt)
+                along, (q, _) = tile.gradients(tile.weights([rows], push, pull), (True, False), learnt)
+                across, (_, k) = tile.gradients(tile.weights([columns], push, pull), (False, True), learnt)
                 by_temperature -= (along + across) / tiles.temperature
             else:
-                total, q, k = tile.gradients(tile.weights([rows, columns], push, pull), slice(0, 2), learnt)
+                total, (q, k) = tile.gradients(tile.weights([rows, columns], push, pull), (True, True), learnt)
                 by_temperature -= total / tiles.temperature
             if len(tiles.parts) == 1:
                 return q, k, by_temperature, None, None, None, None
@@ -120,18 +116,32 @@ class _Contrast(torch.autograd.Function):
 
 @dataclass
 class _Tile:
-    """Block `i` of the queries with block `j` of the items: the logits, the scores and the leaves they derive from.
+    """Block `i` of the queries with block `j` of the items: the logits, the scores and what they derive from.
 
-    With a `shift`, `logits` holds e^(logit - shift).
+    With a `shift`, `logits` holds e^(logit - shift). `kept`: what an explicit score keeps for its gradient, else empty.
     """
 
     i: slice
     j: slice
-    logits: Tensor
-    scores: Tensor
+    score: Score
     leaves: tuple[Tensor, Tensor]
+    scores: Tensor
+    kept: Kept
+    temperature: Tensor
     left_out: Tensor | None
     shift: Tensor | None = None
+    made: Tensor | None = None
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits, -inf where a pair is left out; or e^(logit - shift)."""
+        if self.made is None:
+            self.made = self.scores.detach() / self.temperature
+            if self.left_out is not None:
+                self.made.masked_fill_(self.left_out, -torch.inf)
+            if self.shift is not None:
+                self.made.sub_(self.shift).exp_()
+        return self.made
 
     def log_sums(self) -> tuple[Tensor, Tensor]:
         """log sum e^logit of each row and of each column."""
@@ -143,16 +153,21 @@ class _Tile:
         return self.logits.sum(1).log_().add_(high), self.logits.sum(0).log_().add_(high)
 
     def weights(self, sides: "list[_Side]", push: Tensor, pull: Tensor) -> Tensor:
-        """push * gradient of the sides' sums by the logits, with pull for each pair's own logit."""
+        """push * gradient of the sides' sums by the logits, with pull for each pair's own logit.
+
+        They take the place of the logits, which are made afresh if they are wanted again.
+        """
         logs = [side.logs[self._of(side)].unsqueeze(side.dim) for side in sides]
+        logits, self.made = self.logits, None
         if self.shift is None:
-            soft = exponential_(self.logits - logs[0])
-            for log in logs[1:]:
-                soft += exponential_(self.logits - log)
+            others = [exponential_(logits - log) for log in logs[1:]]
+            soft = exponential_(logits.sub_(logs[0]))
+            for other in others:
+                soft += other
             soft *= push
         else:
             shares = [(self.shift - log).exp_() * push for log in logs]
-            soft = self.logits * shares[0] if len(shares) == 1 else (shares[0] + shares[1]).mul_(self.logits)
+            soft = logits.mul_(sum(shares[1:], shares[0]))
         if sides[0].smoothing:
             shares = [push * side.smoothing / side.counts(self._of(side)) for side in sides]
             soft -= sum(shares[1:], shares[0])
@@ -162,28 +177,34 @@ class _Tile:
             soft.diagonal().add_(pull * len(sides))
         return soft
 
-    @torch.enable_grad()
-    def gradients(self, weights: Tensor, of: slice, summed: bool) -> tuple[Tensor, ...]:
-        """sum(weights * scores), or 0 if it is not `summed`, and its gradients by the leaves."""
-        total = _Weighted.apply(self.scores, weights, summed)
-        return total.detach(), *torch.autograd.grad(total, self.leaves[of], retain_graph=True)
+    def gradients(self, weights: Tensor, of: tuple[bool, bool], summed: bool) -> tuple[Tensor, Pair]:
+        """sum(weights * scores), or 0 if it is not `summed`, and its gradients by queries and items where `of` asks for
+        them. The weights are used up.
+        """
+        total = torch.dot(self.scores.detach().flatten(), weights.flatten()) if summed else weights.new_zeros(())
+        if isinstance(self.score, Explicit):
+            return total, self.score.gradient(*self.leaves, self.kept, weights, of)
+        wanted = [leaf for leaf, asked in zip(self.leaves, of, strict=True) if asked]
+        with torch.enable_grad():
+            found = iter(torch.autograd.grad(_Weighted.apply(self.scores, weights), wanted, retain_graph=True))
+        return total, (next(found) if of[0] else None, next(found) if of[1] else None)
 
     def _of(self, side: "_Side") -> slice:
         return self.i if side.dim == 1 else self.j
 
 
 class _Weighted(torch.autograd.Function):
-    """Sum of weights * scores whose gradient is the weights: autograd's own weighting imports sympy (1.4 s)."""
+    """Zero with the gradient of sum(weights * scores): autograd's own weighting imports sympy (1.4 s)."""
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, weights: Tensor, summed: bool) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, weights: Tensor) -> Tensor:
         ctx.weights = weights
-        return torch.dot(scores.flatten(), weights.flatten()) if summed else scores.new_zeros(())
+        return scores.new_zeros(())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.weights, None, None
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
+        return ctx.weights, None
 
 
 class _Tiles:
@@ -213,14 +234,17 @@ class _Tiles:
                 yield tile
 
     def _tile(self, i: slice, j: slice, derive: bool) -> _Tile:
-        leaves = self.queries[i].detach().requires_grad_(derive), self.items[:, j].detach().requires_grad_(derive)
-        with torch.set_grad_enabled(derive):
-            scores = self.score(*leaves)
-        logits = scores.detach() / self.temperature
+        leaves = self.queries[i], self.items[:, j]
+        kept: Kept = ()
+        if isinstance(self.score, Explicit):
+            kept = self.score.value(*leaves)
+            scores = kept[0]
+        else:
+            leaves = leaves[0].detach().requires_grad_(derive), leaves[1].detach().requires_grad_(derive)
+            with torch.set_grad_enabled(derive):
+                scores = self.score(*leaves)
         left_out = None if self.left_out is None else self.left_out[i, j]
-        if left_out is not None:
-            logits.masked_fill_(left_out, -torch.inf)
-        return _Tile(i, j, logits, scores, leaves, left_out)
+        return _Tile(i, j, self.score, leaves, scores, kept, self.temperature, left_out)
 
 
 class _Side:

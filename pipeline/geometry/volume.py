@@ -124,7 +124,7 @@ def factorised_volume(queries: Tensor, items: Tensor) -> Tensor:
 def pairwise_volume(queries: Tensor, items: Tensor) -> Tensor:
     """Volume of every query with every item's vectors.
 
-    `queries [N, D]`, `items [K, N', D] -> [N, N']`, K >= 1; lengths are not assumed to be one (`pairwise_unit_volume`).
+    `queries [N, D]`, `items [K, N', D] -> [N, N']`, K >= 1; lengths are not assumed to be one (`unit_volume`).
     """
     check_pairs(queries, items)
     queries, items = full(queries), full(items)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from pipeline.geometry.unit_volume import pairwise_unit_volume
+from pipeline.geometry.unit_volume import unit_volume
+from pipeline.geometry.volume import pairwise_volume
 from pipeline.objectives import settings as options
 from pipeline.objectives.inputs import Result, around, objective
 from pipeline.objectives.pairs import tuplewise
@@ -24,4 +25,5 @@ def gram(
 ) -> Result:
     """Symmetric contrast with logits -volume / T; M >= 2 modalities `[B, D]`."""
     anchor, others = around(embeddings, settings.anchor)
-    return tuplewise(pairwise_unit_volume, anchor, others, temperature, settings, same)
+    distance = unit_volume if len(others) == 2 else pairwise_volume
+    return tuplewise(distance, anchor, others, temperature, settings, same)

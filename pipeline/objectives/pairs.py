@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pipeline.geometry.contrast import contrast, dot
+from pipeline.geometry.contrast import contrast
+from pipeline.geometry.explicit import dot
 from pipeline.objectives.inputs import Result, summed
 from pipeline.objectives.settings import Tuples
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pipeline.geometry.contrast import contrast, dot
+from pipeline.geometry.contrast import contrast
+from pipeline.geometry.explicit import dot
 from pipeline.geometry.precision import unit
 from pipeline.geometry.volume import gram, root
 from pipeline.objectives import settings as options

@@ -4,13 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.geometry import contrast, dot, pairwise_area, pairwise_volume
+from pipeline.geometry import contrast, dot, pairwise_area, pairwise_volume, unit_volume
 from tests.unit.geometry import oracles
 from tests.unit.geometry.oracles import tuples
 
 SCORES = {
     "dot": dot,
     "volume": lambda q, i: -pairwise_volume(q, i),
+    "unit volume": unit_volume,
     "area": lambda q, i: -pairwise_area(q, i),
 }
 
@@ -56,6 +57,22 @@ def test_gradcheck(name, block, masked):
         return contrast(SCORES[name], q, i, t, 0.1, twins(5) if masked else None, block=block)
 
     assert torch.autograd.gradcheck(value, (z[0].clone().requires_grad_(), items, temperature))
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("block", [3, 64])
+def test_a_graph_that_is_kept_gives_both_terms_and_gives_them_again(name, detach, block):
+    z = tuples(3, 7, 6, seed=5).requires_grad_()
+    items = z[1:2] if name == "dot" else z[1:]
+    both = contrast(SCORES[name], z[0], items, torch.tensor(0.2).double(), 0.1, detach_candidates=detach, block=block)
+
+    def gradient(of):
+        return torch.autograd.grad(of, z, retain_graph=True)[0]
+
+    whole = gradient(sum(both))
+    torch.testing.assert_close(gradient(both[0]) + gradient(both[1]), whole)
+    torch.testing.assert_close(gradient(sum(both)), whole, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("block", [2, 64])

@@ -8,7 +8,7 @@ import torch
 from pipeline.geometry import conflict_bound, pairwise_residual, squared_geodesic, volume_score
 from pipeline.geometry.kernels import geodesic_slope
 from pipeline.geometry.ranking import ranks
-from pipeline.geometry.unit_volume import pairwise_unit_volume
+from pipeline.geometry.unit_volume import unit_volume
 from pipeline.geometry.volume import factorised_volume, pairwise_volume, root, volume
 
 
@@ -84,10 +84,10 @@ def test_bound_of_chi_by_hand():
 @pytest.mark.parametrize(("across", "flat"), [(0.9e-5, True), (1.1e-5, False)])
 def test_dependence_of_unit_rows(across, flat):
     text, item = double([1, 0, 0]), double([math.cos(across), math.sin(across), 0], [0, 0, 1])[:, None]
-    assert pairwise_unit_volume(text, item).item() == (0 if flat else pytest.approx(across, rel=1e-5))
+    assert unit_volume(text, item).item() == (0 if flat else pytest.approx(across, rel=1e-5))
 
 
-@pytest.mark.parametrize("function", [pairwise_volume, pairwise_unit_volume])
+@pytest.mark.parametrize("function", [pairwise_volume, unit_volume])
 def test_a_dependent_triple_has_gradient_0_among_others_that_have_not(function):
     """Text 0 lies in the plane of item 0 and outside that of item 1."""
     text = double([0.6, 0.8, 0, 0]).requires_grad_()

@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.geometry import (
+    dot,
     factorised_volume,
     gram,
     pairwise_area,
     pairwise_residual,
-    pairwise_unit_volume,
     pairwise_volume,
     unit,
+    unit_volume,
     volume,
 )
 from pipeline.geometry.volume import EPSILON, determinant, directions, root
@@ -44,12 +45,11 @@ def test_closed_form_equals_factorised_equals_determinant(modalities, unit):
     torch.testing.assert_close(volume(z), torch.tensor(own, dtype=torch.float64), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("modalities", [2, 3, 4])
-def test_volume_of_unit_rows_has_the_general_value_and_gradient_through_normalisation(modalities):
-    leaf = tuples(modalities, 6, 8, seed=12, unit=False).requires_grad_()
+def test_volume_of_unit_rows_has_the_general_value_and_gradient_through_normalisation():
+    leaf = tuples(3, 6, 8, seed=12, unit=False).requires_grad_()
     weights = tuples(1, 6, 6, seed=13)[0]
     found = []
-    for function in (pairwise_volume, pairwise_unit_volume):
+    for function in (pairwise_volume, unit_volume):
         z = unit(leaf)
         value = function(z[0], z[1:])
         found.append((value, torch.autograd.grad((value * weights).sum(), leaf)[0]))
@@ -59,9 +59,9 @@ def test_volume_of_unit_rows_has_the_general_value_and_gradient_through_normalis
 def test_volume_of_unit_rows_needs_no_gradient_for_a_side_that_is_held():
     z = tuples(3, 4, 6, seed=14)
     text, items = z[0].clone().requires_grad_(), z[1:].clone().requires_grad_()
-    both = torch.autograd.grad(pairwise_unit_volume(text, items).sum(), (text, items))
-    alone = torch.autograd.grad(pairwise_unit_volume(text, items.detach()).sum(), text)
-    beside = torch.autograd.grad(pairwise_unit_volume(text.detach(), items).sum(), items)
+    both = torch.autograd.grad(unit_volume(text, items).sum(), (text, items))
+    alone = torch.autograd.grad(unit_volume(text, items.detach()).sum(), text)
+    beside = torch.autograd.grad(unit_volume(text.detach(), items).sum(), items)
     torch.testing.assert_close((*alone, *beside), both)
 
 
@@ -114,11 +114,21 @@ def test_gradients_are_finite_at_dependent_tuples(modalities, dtype):
     assert doubled.grad.abs().max() < 1e-2
 
 
+@pytest.mark.parametrize("function", [unit_volume, dot])
+def test_gradcheck_of_explicit_scores(function):
+    z = tuples(3, 3, 5, unit=False).requires_grad_()
+    items = z[1:] if function is unit_volume else z[1:2]
+    assert torch.autograd.gradcheck(lambda z: function(z[0], items), z)
+    for few in (z[1:2], z[[0, 1, 2]]):
+        with pytest.raises(ValueError, match="triples"):
+            unit_volume(z[0], few)
+
+
 @pytest.mark.parametrize("modalities", [2, 3, 4])
 @pytest.mark.parametrize(
     "function",
     [volume, *(lambda z, f=f: f(z[0], z[1:]) for f in (
-        pairwise_volume, pairwise_unit_volume, factorised_volume, pairwise_residual, pairwise_area))],
+        pairwise_volume, factorised_volume, pairwise_residual, pairwise_area))],
 )  # fmt: skip
 def test_gradcheck(function, modalities):
     assert torch.autograd.gradcheck(function, tuples(modalities, 3, 5, unit=False).requires_grad_())
@@ -193,7 +203,7 @@ def test_gram_and_determinant():
 
 def test_shapes_that_do_not_fit():
     z = tuples()
-    for function in (pairwise_volume, pairwise_unit_volume, pairwise_residual, pairwise_area):
+    for function in (pairwise_volume, unit_volume, pairwise_residual, pairwise_area):
         for queries, items in ((z[0], z[1]), (z[0], z[1:, :, :3]), (z, z[1:]), (z[0], z[:0])):
             with pytest.raises(ValueError, match="queries"):
                 function(queries, items)
