@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline import paths
+from pipeline.collapse import collapse
 from pipeline.digests import code_digest, digest
 from pipeline.estimates import estimate
 from pipeline.files import sha256, write_json
@@ -28,7 +29,6 @@ from pipeline.pooled import Pooled, dense, read
 from pipeline.settings import Settings
 from pipeline.training.data import load
 from pipeline.training.train import Recipe, begin, fit, initial_heads, lines, recipe
-from pipeline.training.validation import collapse
 from pipeline.tuples import distinct
 
 TEMPERATURE = 0.07

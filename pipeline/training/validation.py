@@ -7,18 +7,14 @@ Keys are `val/<corpus>/<direction>/<score>/<measure>`, means over corpora and di
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 
 import torch
 from torch import Tensor
 
-from pipeline.errors import Diverged
-from pipeline.geometry import SCORES, dense_ranks, effective_rank, modality_gap
+from pipeline.collapse import collapse
+from pipeline.geometry import SCORES, dense_ranks
 from pipeline.models.heads import Heads
 from pipeline.pooled import Pooled
-
-#: Unit embeddings whose variance is below are one point: the model has lost everything.
-CONSTANT = 1e-8
 
 
 @torch.no_grad()
@@ -50,18 +46,3 @@ def scored(embeddings: Mapping[str, Tensor], fused: Mapping[str, Tensor]) -> dic
     if fused:
         matrices["fused"] = embeddings["text"] @ fused[max(fused, key=len)].mT
     return matrices
-
-
-def collapse(embeddings: Mapping[str, Tensor], label: str = "") -> dict[str, float]:
-    """Variance (1 - |mean|² of unit rows) and effective rank of each modality, distances of the modalities' means."""
-    values: dict[str, float] = {}
-    for name, z in embeddings.items():
-        present = z[z.any(1)]
-        values[f"variance/{name}"] = variance = float(present.double().var(0, correction=0).sum())
-        if variance < CONSTANT:
-            raise Diverged(
-                f"{label}: all {name} embeddings are one point; lower the learning rate or change the method"
-            )
-        values[f"effective_rank/{name}"] = float(effective_rank(present))
-    gaps = {f"gap/{a}-{b}": float(modality_gap(x, y)) for (a, x), (b, y) in combinations(embeddings.items(), 2)}
-    return values | gaps | {"gap/mean": sum(gaps.values()) / len(gaps)}

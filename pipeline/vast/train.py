@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from pipeline import files, loop, low_precision, paths
+from pipeline.collapse import collapse
 from pipeline.digests import code_digest, digest
 from pipeline.models import vast as models
 from pipeline.objectives.settings import parse
 from pipeline.objectives.vast import vast as contrast
 from pipeline.settings import Settings
-from pipeline.training.validation import collapse
 from pipeline.vast import data, embed, losses
 from pipeline.vast.data import Split
 from pipeline.vast.initialise import initialise

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pipeline import loop, paths
+from pipeline.collapse import collapse
 from pipeline.errors import UserError
 from pipeline.files import load_tensors, read_json
 from pipeline.models.heads import Heads, restore
@@ -19,7 +20,7 @@ from pipeline.objectives import OBJECTIVES
 from pipeline.pooled import Pooled, read
 from pipeline.settings import Run, Settings
 from pipeline.training import train as training
-from pipeline.training.validation import collapse, scored, validate
+from pipeline.training.validation import scored, validate
 from tests.unit.pooled_files import ROOT, project
 
 NAMES = ("text", "vision", "audio")
