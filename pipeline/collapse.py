@@ -15,10 +15,15 @@ CONSTANT = 1e-8
 
 
 def collapse(embeddings: Mapping[str, Tensor], label: str = "") -> dict[str, float]:
-    """Variance (1 - |mean|² of unit rows) and effective rank of each modality, distances of the modalities' means."""
+    """Variance (1 - |mean|² of unit rows) and effective rank of each modality, distances of the modalities' means.
+
+    Of a modality that fewer than two items have only the distances. Diverged if its embeddings are one point.
+    """
     values: dict[str, float] = {}
     for name, z in embeddings.items():
         present = z[z.any(1)]
+        if len(present) < 2:
+            continue
         values[f"variance/{name}"] = variance = float(present.double().var(0, correction=0).sum())
         if variance < CONSTANT:
             raise Diverged(

@@ -10,7 +10,8 @@ query-to-item direction then trains the queries alone, the item-to-query directi
 
 Scores are evaluated a tile at a time, and where there are several tiles once more for the gradient: memory is a few
 tiles. The gradients of attraction and repulsion go through the scores together, as one array of weights. Logits that
-lie close enough together share one e^x between the sums of rows and of columns, and their gradient.
+lie close enough together share one e^x between the sums of rows and of columns, and their gradient. A score that brings
+its own gradient (`Explicit`) is used without a graph.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +23,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pipeline.geometry.explicit import Explicit, Kept, Pair
-from pipeline.geometry.precision import blocks, exponential_, full, log_sum_exp
+from pipeline.geometry.precision import blocks, exactly, exponential_, full, log_sum_exp
+from pipeline.geometry.volume import check_pairs
 
 WHOLE, BLOCK = 4096, 2048  # batches up to the first are one tile, evaluated once; tiles of the second beyond
 SHARED = 80.0  # logits of a tile in this range share one exponential: e^-80 and e^80 are normal numbers in float32
@@ -45,7 +47,8 @@ def contrast(
 
     `queries [B, D]`, `items [K, B, D]`, `same [B, B]` bool: pairs i != j that are no negatives, left out of both sums.
     """
-    if queries.dim() != 2 or items.dim() != 3 or len(queries) != items.shape[1] or len(queries) == 0:
+    check_pairs(queries, items)
+    if len(queries) != items.shape[1] or len(queries) == 0:
         raise ValueError(f"need queries [B, D] and items [K, B, D], got {list(queries.shape)}, {list(items.shape)}")
     queries, items = full(queries), full(items)
     temperature = torch.as_tensor(temperature, dtype=queries.dtype, device=queries.device)
@@ -93,6 +96,12 @@ class _Contrast(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_attraction: Tensor, by_repulsion: Tensor) -> tuple[Tensor | None, ...]:
+        with exactly(by_attraction):
+            return _Contrast.gradients(ctx, by_attraction, by_repulsion)
+
+    @staticmethod
+    def gradients(ctx: Any, by_attraction: Tensor, by_repulsion: Tensor) -> tuple[Tensor | None, ...]:
+        """By queries, items and temperature, nothing for the rest."""
         tiles, (rows, columns), smoothing, detach_candidates = ctx.state
         each = 1 / (2 * len(tiles.queries) * tiles.temperature)
         push, pull = by_repulsion * each, (smoothing - 1) * by_attraction * each
@@ -124,7 +133,7 @@ class _Tile:
     i: slice
     j: slice
     score: Score
-    leaves: tuple[Tensor, Tensor]
+    inputs: tuple[Tensor, Tensor]
     scores: Tensor
     kept: Kept
     temperature: Tensor
@@ -183,8 +192,8 @@ class _Tile:
         """
         total = torch.dot(self.scores.detach().flatten(), weights.flatten()) if summed else weights.new_zeros(())
         if isinstance(self.score, Explicit):
-            return total, self.score.gradient(*self.leaves, self.kept, weights, of)
-        wanted = [leaf for leaf, asked in zip(self.leaves, of, strict=True) if asked]
+            return total, self.score.gradient(*self.inputs, self.kept, weights, of)
+        wanted = [one for one, asked in zip(self.inputs, of, strict=True) if asked]
         with torch.enable_grad():
             found = iter(torch.autograd.grad(_Weighted.apply(self.scores, weights), wanted, retain_graph=True))
         return total, (next(found) if of[0] else None, next(found) if of[1] else None)
@@ -234,17 +243,17 @@ class _Tiles:
                 yield tile
 
     def _tile(self, i: slice, j: slice, derive: bool) -> _Tile:
-        leaves = self.queries[i], self.items[:, j]
+        inputs = self.queries[i], self.items[:, j]
         kept: Kept = ()
         if isinstance(self.score, Explicit):
-            kept = self.score.value(*leaves)
+            kept = self.score.value(*inputs)
             scores = kept[0]
         else:
-            leaves = leaves[0].detach().requires_grad_(derive), leaves[1].detach().requires_grad_(derive)
+            inputs = inputs[0].detach().requires_grad_(derive), inputs[1].detach().requires_grad_(derive)
             with torch.set_grad_enabled(derive):
-                scores = self.score(*leaves)
+                scores = self.score(*inputs)
         left_out = None if self.left_out is None else self.left_out[i, j]
-        return _Tile(i, j, self.score, leaves, scores, kept, self.temperature, left_out)
+        return _Tile(i, j, self.score, inputs, scores, kept, self.temperature, left_out)
 
 
 class _Side:

@@ -1,4 +1,4 @@
-"""Scores whose gradient is written out, for the few that train most: no graph, and no array but those they keep."""
+"""Scores whose gradient is written out: inside `contrast` they need no graph."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pipeline.geometry.precision import full
+from pipeline.geometry.precision import exactly, full
 from pipeline.geometry.volume import check_pairs
 
 Kept = Sequence[Tensor]
@@ -46,10 +46,13 @@ class _Scored(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         queries, items, *kept = ctx.saved_tensors
-        return *ctx.score.gradient(queries, items, kept, grad.clone(), ctx.needs_input_grad[:2]), None
+        with exactly(queries):
+            return *ctx.score.gradient(queries, items, kept, grad.clone(), ctx.needs_input_grad[:2]), None
 
 
 def _products(queries: Tensor, items: Tensor) -> Kept:
+    if len(items) != 1:
+        raise ValueError(f"dot is with one vector an item: items [1, N', D], got {list(items.shape)}")
     return (queries @ items[0].mT,)
 
 

@@ -17,6 +17,11 @@ def full(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def exactly(x: Tensor) -> torch.autocast:
+    """A block without the caller's autocast: a backward pass by hand may be called inside one."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def unit(x: Tensor) -> Tensor:
     """`x [..., D]` with rows of length one; a zero row stays zero (and has zero gradient)."""
     return unit_and_length(x)[0]
@@ -35,7 +40,7 @@ class _Unit(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         inverse = torch.where(length > 0, length.reciprocal(), 0.0)
-        ctx.save_for_backward(x, inverse)  # the rows themselves, so that nobody need keep the unit ones
+        ctx.save_for_backward(x, inverse)  # who gave the rows often keeps them anyway, the unit ones nobody need
         ctx.mark_non_differentiable(length)
         return x * inverse, length
 
@@ -43,8 +48,9 @@ class _Unit(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tensor:
         x, inverse = ctx.saved_tensors
-        along = torch.linalg.vecdot(grad, x).unsqueeze(-1) * inverse * inverse
-        return torch.addcmul(grad, x, along, value=-1).mul_(inverse)
+        with exactly(x):
+            along = torch.linalg.vecdot(grad, x).unsqueeze(-1) * inverse * inverse
+            return torch.addcmul(grad, x, along, value=-1).mul_(inverse)
 
 
 def exponential_(x: Tensor) -> Tensor:

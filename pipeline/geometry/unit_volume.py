@@ -3,7 +3,7 @@
     1 - a^2 - b^2 - c^2 + 2 a b c,    a = <q, v>, b = <q, w>, c = <v, w>.
 
 The gradient is written by hand for the sake of memory traffic: autograd makes some forty passes over [N, N'] arrays of
-this expression, this makes fourteen.
+this expression, this makes some fourteen beside the products.
 """
 
 import torch
@@ -22,7 +22,8 @@ def _value(queries: Tensor, items: Tensor) -> Kept:
     value = torch.mul(b, 2 * c).sub_(a)
     torch.addcmul(1 - c.square(), a, value, out=value)
     value.addcmul_(b, b, value=-1)
-    dependent = value <= EPSILON if bool(value.amin() <= EPSILON) else c.new_empty(0, dtype=torch.bool)
+    # Empty: no triple is dependent. A NaN among them says nothing about the others.
+    dependent = c.new_empty(0, dtype=torch.bool) if bool(value.amin() > EPSILON) else value <= EPSILON
     if len(dependent):
         value.masked_fill_(dependent, 0.0)
     return value.sqrt_(), a, b, c, dependent
@@ -34,10 +35,9 @@ def _gradient(queries: Tensor, items: Tensor, kept: Kept, weights: Tensor, of: t
     by_det = weights.div_(value)  # twice the gradient by the determinant
     if len(dependent):
         by_det.masked_fill_(dependent, 0.0)
-    by_c = -c * by_det.sum(0)
     along_b = by_det * b
+    by_c = torch.addcmul((along_b * a).sum(0), by_det.sum(0), c, value=-1) if of[1] else c
     along_a = by_det.mul_(a)
-    by_c += (along_a * b).sum(0)
     minus_b = torch.addcmul(along_b, along_a, c, value=-1)  # the gradients by a and b, negated
     minus_a = along_a.addcmul_(along_b, c, value=-1)
     del along_b
@@ -52,6 +52,7 @@ def _gradient(queries: Tensor, items: Tensor, kept: Kept, weights: Tensor, of: t
 
 
 #: `pairwise_volume` of rows whose length is one: `queries [N, D]`, `items [2, N', D] -> [N, N']`. Lengths are not
-#: looked at, and the gradient is that of the expression above, in which they do not occur: across the rows that of
-#: `pairwise_volume`, along them another. What normalises its rows before does not see the difference.
+#: looked at (a zero row, which would come out as far from everything, is not allowed), and the gradient is that of the
+#: expression above, in which they do not occur: across the rows that of `pairwise_volume`, along them another. What
+#: normalises its rows before does not see the difference.
 unit_volume = Explicit(_value, _gradient)

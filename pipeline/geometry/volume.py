@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pipeline.geometry.precision import full
+from pipeline.geometry.precision import exactly, full
 
 EPSILON = 1e-10  # on det G / prod |z|^2: volumes below 1e-5 are below float32's rounding of the determinant (1e-7)
 RANK_COSINE = 1.0 - 1e-6  # |cos| above this: the vector lies in the span of those before it
@@ -46,7 +46,8 @@ class _Gram(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (z,) = ctx.saved_tensors
-        return ((grad + grad.mT) @ z.transpose(0, 1)).transpose(0, 1)
+        with exactly(z):
+            return ((grad + grad.mT) @ z.transpose(0, 1)).transpose(0, 1)
 
 
 def determinant(matrix: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ def factorised_volume(queries: Tensor, items: Tensor) -> Tensor:
 def pairwise_volume(queries: Tensor, items: Tensor) -> Tensor:
     """Volume of every query with every item's vectors.
 
-    `queries [N, D]`, `items [K, N', D] -> [N, N']`, K >= 1; lengths are not assumed to be one (`unit_volume`).
+    `queries [N, D]`, `items [K, N', D] -> [N, N']`, K >= 1, of any lengths (of triples of unit rows: `unit_volume`).
     """
     check_pairs(queries, items)
     queries, items = full(queries), full(items)

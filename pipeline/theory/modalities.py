@@ -50,8 +50,8 @@ MEASURES: dict[str, tuple[str, float | None, float | None]] = {
     "test/zeta_without_self": ("ζ, k ≠ i", None, 1.0),
     "test/chi": ("χ (dotted: bound)", 0.0, 1.0),
     "test/gap": ("mean gap", 0.0, None),
-    "test/holder_term": ("Hölder divergence / (M − 1), width 0.07", 0.0, None),
-    "test/holder_wide": ("Hölder divergence, width 0.5", 0.0, None),
+    "test/holder_term": ("Hölder divergence / (M − 1), width 0.07", None, None),
+    "test/holder_wide": ("Hölder divergence, width 0.5", None, None),
     "T2V/R1": ("R@1 text → picture", 0.0, None),
     "T2V/MRR": ("MRR text → picture", 0.0, None),
 }

@@ -51,7 +51,7 @@ def train(settings: Settings, run: str = "vast") -> None:
         settings.vast.optimisation,
         state=state,
         seed=settings.seed,
-        validate=lambda: recalls(model, dict(zip(settings.corpora, validation, strict=True))),
+        validate=lambda: validated(model, dict(zip(settings.corpora, validation, strict=True)), run),
         label=run,
     )
     folder = paths.model(settings, run, 0)
@@ -156,13 +156,13 @@ class Step:
         return total, terms
 
 
-def recalls(model: models.Vast, splits: dict[str, Split]) -> dict[str, float]:
-    """R@1 of T→VA in % a corpus, by the fused head, and gaps and collapse of the single ones, on validation."""
+def validated(model: models.Vast, splits: dict[str, Split], run: str) -> dict[str, float]:
+    """R@1 of T→VA in % a corpus, by the fused head, and collapse and gaps of the single ones, on validation."""
     found: dict[str, float] = {}
     for corpus, split in splits.items():
         vectors = embed.embeddings(model, split)
-        single = {name: vectors[name] for name in ("text", *split.features(torch.arange(1)))}
-        found |= {f"{corpus}/{key}": value for key, value in collapse(single, corpus).items()}
+        single = {name: z for name, z in vectors.items() if not name.startswith("fused")}
+        found |= {f"{corpus}/{key}": value for key, value in collapse(single, f"{run} {corpus}").items()}
         best = (vectors["text"] @ vectors["fused_va"].T).argmax(1)
         hit = split.hits()[torch.arange(len(best)), best]
         found[f"R@1 {corpus}"] = 100 * float(hit.float().mean())

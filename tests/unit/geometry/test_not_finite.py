@@ -11,6 +11,7 @@ from pipeline.geometry import (
     pairwise_residual,
     pairwise_volume,
     uniformity,
+    unit_volume,
     volume,
 )
 from tests.unit.geometry.oracles import tuples
@@ -28,6 +29,18 @@ def test_volume_of_a_tuple_and_of_pairs(modalities):
     assert volume(z).isnan().tolist() == [False, True, False, False]
     for function in (pairwise_volume, pairwise_residual):
         assert function(z[0], z[1:]).isnan().all(1).tolist() == [False, True, False, False]
+
+
+def test_a_triple_that_is_not_a_number_leaves_a_dependent_one_at_0():
+    """Text 0 lies in the plane of item 0; item 1 is not a number."""
+    text = torch.tensor([[0.6, 0.8, 0.0]], dtype=torch.float64)
+    items = torch.eye(3, dtype=torch.float64)[:2, None].repeat(1, 2, 1)
+    items[0, 1] = torch.nan
+    items.requires_grad_()
+    found = unit_volume(text, items)
+    assert found[0, 0] == 0
+    assert found[0, 1].isnan()
+    assert not torch.autograd.grad(found[0, 0], items)[0][:, 0].any()
 
 
 def test_conflicts_gap_divergence_and_spread():

@@ -116,12 +116,19 @@ def test_gradients_are_finite_at_dependent_tuples(modalities, dtype):
 
 @pytest.mark.parametrize("function", [unit_volume, dot])
 def test_gradcheck_of_explicit_scores(function):
-    z = tuples(3, 3, 5, unit=False).requires_grad_()
-    items = z[1:] if function is unit_volume else z[1:2]
-    assert torch.autograd.gradcheck(lambda z: function(z[0], items), z)
-    for few in (z[1:2], z[[0, 1, 2]]):
+    z = tuples(3, 3, 5).requires_grad_()
+    chosen = slice(1, 3 if function is unit_volume else 2)
+    assert (function(z[0], z[chosen]) != 0).all()
+    assert torch.autograd.gradcheck(lambda z: function(z[0], z[chosen]), z)
+
+
+def test_explicit_scores_are_of_their_number_of_vectors():
+    z = tuples(3, 3, 5)
+    for items in (z[1:2], z):
         with pytest.raises(ValueError, match="triples"):
-            unit_volume(z[0], few)
+            unit_volume(z[0], items)
+    with pytest.raises(ValueError, match="one vector"):
+        dot(z[0], z[1:])
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 4])
@@ -188,7 +195,8 @@ def test_nearly_dependent_items_keep_an_orthogonal_basis():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_inputs_are_computed_in_float32(dtype):
     z = tuples(3, 5, 16, seed=10).to(dtype)
-    for value in (volume(z), pairwise_volume(z[0], z[1:]), pairwise_residual(z[0], z[1:]), pairwise_area(z[0], z[1:])):
+    pairs = (pairwise_volume, unit_volume, pairwise_residual, pairwise_area)
+    for value in (volume(z), *(function(z[0], z[1:]) for function in pairs)):
         assert value.dtype == torch.float32
         assert value.isfinite().all()
     torch.testing.assert_close(volume(z), volume(z.float()))

@@ -36,6 +36,9 @@ def test_weights_and_record(trained):
     captioned = [line["captioning"] for line in lines if "captioning" in line]
     assert matched[-1] < matched[0]
     assert captioned[-1] < captioned[0]
+    checked = [line for line in lines if "scenes/gap/mean" in line]
+    assert checked
+    assert {f"scenes/variance/{name}" for name in ("text", "vision", "audio")} <= checked[-1].keys()
 
 
 def test_training_is_reproduced_and_resumed(trained, monkeypatch, tmp_path):
