@@ -7,7 +7,8 @@ that puts the changed functions and constants in place and runs the tests that c
 first run that traces calls, which also shows that the tests pass with the unchanged sources put in place the same way),
 those that failed for its neighbours first, until one fails. Outcomes are kept in state/, so that a killed run goes on;
 survivors are tried again when a test has changed. Survivors that stand are listed with the reason in
-tests/mutation_survivors.yaml: one that is not listed, or a listed one that survives no more, is an error.
+tests/mutation_survivors.yaml: one that is not listed, or a listed one that survives no more, is an error. A survivor
+takes all the tests of its function: `--trust-listed` leaves the listed ones untried, and counts them apart.
 
 Why not a library: mutmut 3.8 makes no mutant in functions with a decorator of their own (all objectives, all gradients
 by hand) nor of module constants; cosmic-ray 8.7 and mutatest 2.0 start an interpreter, which imports torch, for every
@@ -37,14 +38,16 @@ from tests.mutants import Mutant, compiled, install, mutants
 
 #: They start interpreters of their own, which import the unchanged module.
 ELSEWHERE = ("test_library_works_without_the_workflow", "test_two_processes_equal_one")
-KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
+KILLED, SURVIVED, TIMED_OUT, LISTED = "killed", "survived", "timed out", "listed"
 
 
 class Mutation:
     """Pytest plugin that runs the collected tests against mutants instead of once."""
 
-    def __init__(self, sources: list[Path], chosen: list[Path], state: Path, limit: float) -> None:
-        self.sources, self.chosen, self.state, self.limit = sources, chosen, state, limit
+    def __init__(
+        self, sources: list[Path], chosen: list[Path], state: Path, limit: float, trusted: frozenset[str] = frozenset()
+    ) -> None:
+        self.sources, self.chosen, self.state, self.limit, self.trusted = sources, chosen, state, limit, trusted
         self.outcomes: list[tuple[Mutant, str]] = []
         self.calls: dict[tuple[str, str], list[str]] = {}
         self.killers: dict[tuple[str, str], Counter[str]] = {}
@@ -93,7 +96,9 @@ class Mutation:
         for mutant, tree in mutants(file, text):
             key = digest(text, mutant)
             outcome = kept[key]["outcome"] if key in kept else SURVIVED
-            if key not in kept or (outcome == SURVIVED and kept[key]["tests"] != tests):
+            if str(mutant) in self.trusted:
+                outcome = LISTED
+            elif key not in kept or (outcome == SURVIVED and kept[key]["tests"] != tests):
                 outcome, test = self._try(mutant, tree)
                 self._keep(key=key, outcome=outcome, mutant=str(mutant), test=test, tests=tests)
                 fresh += 1
@@ -186,13 +191,17 @@ def digest(*parts: object) -> str:
 def judged(outcomes: list[tuple[Mutant, str]], reasons: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The report, and one line for each survivor without a reason and each reason without a survivor."""
     survivors = [mutant for mutant, outcome in outcomes if outcome == SURVIVED]
-    names, seen = {str(mutant) for mutant in survivors}, dict.fromkeys(str(mutant.file) for mutant, _ in outcomes)
+    names = {str(mutant) for mutant, outcome in outcomes if outcome in (SURVIVED, LISTED)}
+    seen = dict.fromkeys(str(mutant.file) for mutant, _ in outcomes)
     wrong = [f"survives: {mutant.file}:{mutant.line} {mutant}" for mutant in survivors if str(mutant) not in reasons]
     wrong += [f"listed, but survives no more: {n}" for n in reasons if n not in names and n.split(" ")[0] in seen]
 
     def counts(file: str = "") -> dict[str, int]:
         found = Counter(outcome for mutant, outcome in outcomes if file in ("", str(mutant.file)))
-        return {"mutants": found.total(), **{outcome: found[outcome] for outcome in (KILLED, TIMED_OUT, SURVIVED)}}
+        return {
+            "mutants": found.total(),
+            **{outcome: found[outcome] for outcome in (KILLED, TIMED_OUT, SURVIVED, LISTED)},
+        }
 
     listed = [{"at": f"{m.file}:{m.line}", "mutant": str(m), "why": reasons.get(str(m), "")} for m in survivors]
     return counts() | {"files": {file: counts(file) for file in seen}, "survivors": listed}, wrong
@@ -208,6 +217,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=Path("state/mutation.jsonl"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--limit", type=float, default=15, help="processor seconds a mutant may take beyond its tests'")
+    parser.add_argument("--trust-listed", action="store_true", help="do not try the listed survivors")
     chosen = parser.parse_args()
     every = sorted([*Path("pipeline/geometry").glob("*.py"), *Path("pipeline/objectives").glob("*.py")])
     # Read when the tests' decorators are: the same examples for every mutant, none shrunk, none stored.
@@ -216,15 +226,18 @@ def main() -> None:
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     settings.load_profile("mutation")
-    plugin = Mutation(sorted({*every, *chosen.sources}), chosen.sources or every, chosen.state, chosen.limit)
+    listed = yaml.safe_load(chosen.survivors.read_text()) if chosen.survivors.is_file() else []
+    reasons = {name: one["why"] for one in listed for name in one["mutants"]}
+    trusted = frozenset(reasons if chosen.trust_listed else ())
+    plugin = Mutation(sorted({*every, *chosen.sources}), chosen.sources or every, chosen.state, chosen.limit, trusted)
     if pytest.main(["-q", "-s", "--disable-warnings", "-p", "no:cacheprovider", *chosen.tests], plugins=[plugin]):
         sys.exit(2)
-    listed = yaml.safe_load(chosen.survivors.read_text()) if chosen.survivors.is_file() else []
-    report, wrong = judged(plugin.outcomes, {name: one["why"] for one in listed for name in one["mutants"]})
+    report, wrong = judged(plugin.outcomes, reasons)
     if chosen.out:
         chosen.out.parent.mkdir(parents=True, exist_ok=True)
         chosen.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    print(f"{report['mutants']} mutants, {report[SURVIVED]} survive, {len(wrong)} unexplained", *wrong, sep="\n")
+    print(f"{report['mutants']} mutants, {report[SURVIVED]} survive, {report[LISTED]} are listed and were not tried,"
+          f" {len(wrong)} unexplained", *wrong, sep="\n")  # fmt: skip
     sys.exit(bool(wrong))
 
 

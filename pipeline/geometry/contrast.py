@@ -80,7 +80,7 @@ class _Contrast(torch.autograd.Function):
         own = torch.empty_like(rows.logs)
         for tile in tiles(derive and len(tiles.parts) == 1):
             if tile.i == tile.j:
-                own[tile.i] = tile.logits.diagonal()
+                own[tile.i] = tile.logits().diagonal()
             rows.add_mean(tile.i, tile)
             if tiles.left_out is not None:
                 columns.add_mean(tile.j, tile)
@@ -127,7 +127,7 @@ class _Contrast(torch.autograd.Function):
 class _Tile:
     """Block `i` of the queries with block `j` of the items: the logits, the scores and what they derive from.
 
-    With a `shift`, `logits` holds e^(logit - shift). `kept`: what an explicit score keeps for its gradient, else empty.
+    With a `shift`, `logits` are e^(logit - shift). `kept`: what an explicit score keeps for its gradient, else empty.
     """
 
     i: slice
@@ -141,7 +141,6 @@ class _Tile:
     shift: Tensor | None = None
     made: Tensor | None = None
 
-    @property
     def logits(self) -> Tensor:
         """The logits, -inf where a pair is left out; or e^(logit - shift)."""
         if self.made is None:
@@ -154,12 +153,13 @@ class _Tile:
 
     def log_sums(self) -> tuple[Tensor, Tensor]:
         """log sum e^logit of each row and of each column."""
-        low, high = torch.aminmax(self.logits)
+        logits = self.logits()
+        low, high = torch.aminmax(logits)
         if not bool(high - low <= SHARED):  # NaN and logits left out (-inf) too
-            return log_sum_exp(self.logits, 1), log_sum_exp(self.logits, 0)
-        self.logits.sub_(high).exp_()  # no underflow: no need for `exponential_`
+            return log_sum_exp(logits, 1), log_sum_exp(logits, 0)
         self.shift = high
-        return self.logits.sum(1).log_().add_(high), self.logits.sum(0).log_().add_(high)
+        logits.sub_(high).exp_()  # no underflow: no need for `exponential_`
+        return logits.sum(1).log_().add_(high), logits.sum(0).log_().add_(high)
 
     def weights(self, sides: "list[_Side]", push: Tensor, pull: Tensor) -> Tensor:
         """push * gradient of the sides' sums by the logits, with pull for each pair's own logit.
@@ -167,7 +167,7 @@ class _Tile:
         They take the place of the logits, which are made afresh if they are wanted again.
         """
         logs = [side.logs[self._of(side)].unsqueeze(side.dim) for side in sides]
-        logits, self.made = self.logits, None
+        logits, self.made = self.logits(), None
         if self.shift is None:
             others = [exponential_(logits - log) for log in logs[1:]]
             soft = exponential_(logits.sub_(logs[0]))
@@ -269,7 +269,7 @@ class _Side:
     def add_mean(self, where: slice, tile: _Tile) -> None:
         """Take in a tile's logits; nothing without smoothing."""
         if self.smoothing:
-            known = tile.logits if tile.left_out is None else tile.logits.masked_fill(tile.left_out, 0.0)
+            known = tile.logits() if tile.left_out is None else tile.logits().masked_fill(tile.left_out, 0.0)
             self.plain[where] += known.sum(self.dim)
 
     def add(self, where: slice, logs: Tensor) -> None:
