@@ -8,6 +8,7 @@ false. Not changed: checks that raise, messages, annotations, devices.
 from __future__ import annotations
 
 import ast
+import gc
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -193,7 +194,7 @@ def install(file: Path, code: CodeType) -> None:
     seen: set[int] = set()
     for name, new in changed.items():
         old = vars(module).get(name)
-        if name.startswith("__") or old is new:
+        if (name.startswith("__") and name != "__getattr__") or old is new:
             continue
         if isinstance(new, int | float) and new != old:
             holders = [m for n, m in sys.modules.items() if n.startswith((file.parts[0], "tests")) and m is not None]
@@ -203,6 +204,24 @@ def install(file: Path, code: CodeType) -> None:
             old.update(new)
         else:
             _replace(old, new, str(module.__name__), seen)
+
+
+def install_inner(file: Path, code: CodeType, function: str) -> None:
+    """The same for a function that others made when they were imported (what a decorator returns), wherever it is."""
+    new = {one.co_qualname: one for one in _codes(code)}[function]
+    for one in gc.get_objects():
+        if isinstance(one, FunctionType) and (one.__code__.co_filename, one.__code__.co_qualname) == (
+            str(file.resolve()),
+            function,
+        ):
+            one.__code__ = new
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield one
+            yield from _codes(one)
 
 
 def _replace(old: Any, new: Any, module: str, seen: set[int]) -> None:

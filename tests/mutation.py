@@ -34,7 +34,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, settings
 
-from tests.mutants import Mutant, compiled, install, mutants
+from tests.mutants import Mutant, compiled, install, install_inner, mutants
 
 #: They start interpreters of their own, which import the unchanged module.
 ELSEWHERE = ("test_library_works_without_the_workflow", "test_two_processes_equal_one")
@@ -137,7 +137,10 @@ class Mutation:
 
         def work() -> str:
             try:
-                install(mutant.file, tree())
+                code = tree()
+                install(mutant.file, code)
+                if "<locals>" in mutant.function:
+                    install_inner(mutant.file, code, mutant.function)
             except Exception as error:  # a module that cannot be imported fails every test
                 return f"import: {type(error).__name__}"
             return self._run(tests)

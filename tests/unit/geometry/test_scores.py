@@ -218,3 +218,34 @@ def test_metrics():
     for bad in (torch.tensor([]), torch.tensor([0, 1]), torch.ones(2, 2)):
         with pytest.raises(ValueError, match="ranks"):
             mrr(bad)
+
+
+def lengths(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("texts", "items", "inside"),
+    [
+        ((1.1e-12, 1), (1, 1), True),
+        ((0.9e-12, 1), (1, 1), False),
+        ((0, 1), (1, 1), True),  # a zero text has no digits to lose
+        ((1, 1), (0.9e18, 1), True),
+        ((1, 1), (1.1e18, 1), False),
+        ((1, 1e10), (1e9, 1), False),  # the product counts
+        ((1e-3, 1e-3), (0.9e18, 1), True),
+    ],
+)
+def test_float32_is_for_lengths_between_1e_12_and_1e18(texts, items, inside):
+    found = volume_score.precision(lengths(*texts), lengths(*items)[None], 512)
+    assert (found.slack is not None) == inside
+
+
+def test_resolution_and_slack_by_hand():
+    """Ties within 1e-11 of the largest score; a cosine of 512 numbers strays 1.5 (512 + 8) half units in float32."""
+    one = lengths(1.0)
+    assert volume_score.precision(lengths(1e3), lengths(1e3)[None], 512).tolerance == pytest.approx(1e-5)
+    found = cosine_score.precision(one, one[None], 512)
+    assert found.tolerance == 1e-7
+    assert found.slack is not None
+    assert found.slack(torch.zeros(1, dtype=torch.float64)).item() == pytest.approx(1.5 * 520 * 2.0**-24)

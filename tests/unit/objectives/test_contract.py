@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pipeline.objectives
 from pipeline.objectives import OBJECTIVES, TEMPERATURES, parse
 from pipeline.objectives.settings import FAMILIES
 from tests.unit.geometry.oracles import tuples
@@ -241,3 +242,9 @@ def test_published_temperatures_and_the_least_whole_number():
     assert parse("unialign", {"devices": 1, "uniformity_batch": "device"}).devices == 1
     for whole in ({"lambda_vol": 0}, {"lambda_centroid": 0, "lambda_volume": 0}, {"width": 0.5, "lambda_centroid": 0}):
         assert parse("unialign", whole) != parse("unialign")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "gramm"])
+def test_an_unknown_name_is_no_attribute(name):
+    with pytest.raises(AttributeError, match=name):
+        getattr(pipeline.objectives, name)
