@@ -249,3 +249,22 @@ def test_resolution_and_slack_by_hand():
     assert found.tolerance == 1e-7
     assert found.slack is not None
     assert found.slack(torch.zeros(1, dtype=torch.float64)).item() == pytest.approx(1.5 * 520 * 2.0**-24)
+
+
+def test_slack_of_residual_and_volume_by_hand():
+    """|Q^T t|^2 of K directions: each product errs by `each`, hence its square by 2 |x| `each` + `each`^2."""
+
+    def error(shadow, longest, width, modalities):
+        each = (width + 8) * 2.0**-24 * longest
+        return 2 * each * (modalities * shadow) ** 0.5 + modalities * each**2 + (modalities + 8) * 2.0**-24 * longest**2
+
+    scores = lengths(-0.75, -1.5, 0.5)
+    texts, items = lengths(0.5, 2.0), lengths(0.25, 3.0)[None].expand(3, -1) ** (1 / 3)
+    found = residual_score.precision(texts, items, 300)
+    assert found.tolerance == 1e-7
+    expected = [1.5 * error(shadow, 1.0, 300, 3) for shadow in (0.25, 0.0, 1.0)]
+    assert found.slack(scores).tolist() == pytest.approx(expected, rel=1e-12)
+    scores = lengths(-9.0, -45.0, 9.0)  # of a volume of 3 and a text of 2: shadows of 3, 0 and 4
+    found = volume_score.precision(texts, items, 300)
+    expected = [1.5 * 9 * error(shadow, 2.0, 300, 3) for shadow in (3.0, 0.0, 4.0)]
+    assert found.slack(scores).tolist() == pytest.approx(expected, rel=1e-12)
