@@ -36,8 +36,8 @@ def test_a_cosine_within_1e_6_of_one_adds_no_direction(beyond, directions, lengt
 @pytest.mark.parametrize(("across", "flat"), [(0.9e-5, True), (1.1e-5, False)])
 def test_dependence_is_of_directions_whatever_the_lengths(across, flat, length):
     """det G / (product of squared lengths) = across^2 against 1e-10, of whole tuples, pairs and scores."""
-    text, item = double([1, 0, 0]) * length, double([1, across, 0], [0, 0, 5])[:, None]
-    expected = 0 if flat else pytest.approx(across * length * 5, rel=1e-5)
+    text, item = double([1, 0, 0]) * length, double([4, 4 * across, 0], [0, 0, 5])[:, None]
+    expected = 0 if flat else pytest.approx(across * length * 20, rel=1e-5)
     assert volume(torch.cat([text[None], item])).item() == expected
     assert pairwise_volume(text, item).item() == expected
     assert factorised_volume(text, item).item() == expected

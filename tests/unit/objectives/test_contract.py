@@ -160,6 +160,7 @@ def test_parse():
         ("gram", {"smoothing": 0.1}, "unknown setting 'smoothing'; there are equal_captions, anchor"),
         ("gram", {"gather": "half"}, "gather: 'half' is not one of grad, no-grad"),
         ("gram", {"anchor": 3}, "anchor: 3 is not a name"),
+        ("gram", {"anchor": None}, "anchor: None is not a name"),
         ("gram", {"label_smoothing": -0.1}, "label_smoothing: -0.1 is not a number"),
         ("unialign", {"width": "wide"}, "width: 'wide' is not one of 2tau2, 2tau or a number > 0"),
         ("unialign", {"width": 0}, "width: 0 is not"),

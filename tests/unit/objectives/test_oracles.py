@@ -135,6 +135,13 @@ def test_symile_is_the_package(modalities, monkeypatch):
     assert value("symile", embeddings) == pytest.approx(expected, rel=1e-9)
 
 
+def test_symile_of_two_modalities_has_the_batch_as_candidates():
+    """All combinations of rows of one other modality are its rows: InfoNCE of inner products, both ways."""
+    embeddings, z = batch(2)
+    expected = oracles.symmetric(z[0] @ z[1].T / 0.3)
+    assert value("symile", embeddings, negatives="n_squared") == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("negatives", ["n", "n_squared"])
 def test_symile_leaves_out_candidates_of_the_same_caption(negatives):
     embeddings, z = batch(3)
@@ -194,6 +201,11 @@ def test_pmrl_gradient_is_the_svds_and_finite_where_the_svds_is_not():
     for leaf in (orthogonal, collinear):
         OBJECTIVES["pmrl"](dict(zip(NAMES, leaf, strict=False)), {}, TAU, parse("pmrl"))[0].backward()
         assert leaf.grad.isfinite().all()
+
+
+def test_pmrl_takes_the_side_of_the_first_modality_where_all_cancel():
+    z = tuples(1, 40, 6, seed=9)[0]
+    torch.testing.assert_close(singular(torch.stack([z, -z]))[1], z)
 
 
 def test_pmrl_counts_nearly_equal_singular_values_as_a_gap_apart():
