@@ -7,6 +7,7 @@ import pytest
 import torch
 from symile import Symile
 
+from pipeline.geometry import unit
 from pipeline.objectives import OBJECTIVES, parse
 from pipeline.objectives.pmrl import singular
 from tests.unit.geometry import oracles
@@ -204,8 +205,11 @@ def test_pmrl_gradient_is_the_svds_and_finite_where_the_svds_is_not():
 
 
 def test_pmrl_takes_the_side_of_the_first_modality_where_all_cancel():
-    z = tuples(1, 40, 6, seed=9)[0]
+    z, other = tuples(2, 40, 6, seed=9)
     torch.testing.assert_close(singular(torch.stack([z, -z]))[1], z)
+    across = 0.3 * unit(other - (other * z).sum(1, keepdim=True) * z)
+    for three in ([z, -z, across], [z, across, -z]):
+        torch.testing.assert_close(singular(torch.stack(three))[1], z)
 
 
 def test_pmrl_counts_nearly_equal_singular_values_as_a_gap_apart():
