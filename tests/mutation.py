@@ -194,7 +194,8 @@ def digest(*parts: object) -> str:
 def judged(outcomes: list[tuple[Mutant, str]], reasons: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The report, and one line for each survivor without a reason and each reason without a survivor."""
     survivors = [mutant for mutant, outcome in outcomes if outcome == SURVIVED]
-    names = {str(mutant) for mutant, outcome in outcomes if outcome in (SURVIVED, LISTED)}
+    standing = [mutant for mutant, outcome in outcomes if outcome in (SURVIVED, LISTED)]
+    names = {str(mutant) for mutant in standing}
     seen = dict.fromkeys(str(mutant.file) for mutant, _ in outcomes)
     wrong = [f"survives: {mutant.file}:{mutant.line} {mutant}" for mutant in survivors if str(mutant) not in reasons]
     wrong += [f"listed, but survives no more: {n}" for n in reasons if n not in names and n.split(" ")[0] in seen]
@@ -206,7 +207,7 @@ def judged(outcomes: list[tuple[Mutant, str]], reasons: dict[str, str]) -> tuple
             **{outcome: found[outcome] for outcome in (KILLED, TIMED_OUT, SURVIVED, LISTED)},
         }
 
-    listed = [{"at": f"{m.file}:{m.line}", "mutant": str(m), "why": reasons.get(str(m), "")} for m in survivors]
+    listed = [{"at": f"{m.file}:{m.line}", "mutant": str(m), "why": reasons.get(str(m), "")} for m in standing]
     return counts() | {"files": {file: counts(file) for file in seen}, "survivors": listed}, wrong
 
 
