@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.files import load_metadata, load_tensors, save_tensors
 from pipeline.models import audio, efficientnet, tokenizer
 from pipeline.models.spectrograms import vast_slices
-from pipeline.models.text import Bert, padding_mask
+from pipeline.models.text import Bert
 from pipeline.settings import Settings
 
 BLOCK = 64
@@ -76,7 +76,4 @@ def encoded_text(settings: Settings, captions: list[str]) -> Tensor:
     model.initialise(settings.vast.text.weights)
     model.eval()
     ids, lengths = pieces.encode(captions, settings.vast.text.length)
-    mask = padding_mask(lengths, ids.shape[1])
-    hidden = model.upper(model.lower(ids, mask), mask)
-    words = (torch.arange(ids.shape[1]) < lengths[:, None])[..., None]
-    return (hidden * words).sum(1) / words.sum(1)
+    return model.upper(model.lower(ids, lengths), lengths).sum(1) / lengths[:, None]

@@ -78,11 +78,9 @@ def caption_embeddings(settings: Settings, captions: list[str]) -> Tensor:
     rows = []
     for start in range(0, len(distinct), 256):
         ids, lengths = pieces.encode(distinct[start : start + 256], settings.vast.text.length)
-        mask = text.padding_mask(lengths, ids.shape[1])
         with low_precision.autocast(ids.device):
-            hidden = bert.upper(bert.lower(ids, mask), mask).float()
-        kept = mask[:, 0, 0, :, None]
-        rows.append(functional.normalize((hidden * kept).sum(1) / lengths[:, None], dim=1))
+            hidden = bert.upper(bert.lower(ids, lengths), lengths).float()
+        rows.append(functional.normalize(hidden.sum(1) / lengths[:, None], dim=1))
     place = {caption: number for number, caption in enumerate(distinct)}
     return torch.cat(rows)[torch.tensor([place[caption] for caption in captions])].clone()
 

@@ -1,7 +1,8 @@
 """One BERT for three tasks: text encoder, matching encoder with cross-attention, causal decoder (VAST, 2305.18500).
 
 transformers' layers (Devlin et al. 2019), driven here so that frozen lower layers run once a caption and never again,
-and attention is written out: for captions of some 15 pieces torch's fused kernel has a backward many times slower.
+padding passes attention alone, and attention is written out: for captions of some 15 pieces torch's fused kernel has a
+backward many times slower.
 Frozen layers have no cross-attention; that of the others starts as a copy of the layer's self-attention. Dropout is
 off, so that cached activations stay those of a full pass. Word embeddings serve as output weights too and are frozen
 with the layers.
@@ -18,6 +19,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel, BertPredictionHeadTransform
 
 from pipeline.models import weights
+from pipeline.models.packing import Words
 from pipeline.settings import Text
 
 POSITIONS = 512
@@ -69,45 +71,56 @@ class Bert(nn.Module):
         nn.init.eye_(self.transform.dense.weight)
         nn.init.zeros_(self.transform.dense.bias)
 
-    def lower(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Activations [B, L, width] after the frozen layers; ids [B, L], mask bool [B, 1, L or 1, L]."""
+    def lower(self, ids: Tensor, lengths: Tensor, *, causal: bool = False) -> Tensor:
+        """Activations [B, L, width] after the frozen layers, 0 at padding; ids [B, L], lengths [B] in pieces."""
+        words = Words.of(lengths, ids.shape[1], causal=causal)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            hidden: Tensor = self.body.embeddings(input_ids=ids)
+            hidden = words.packed(self.body.embeddings(input_ids=ids))
             for layer in self.layers[: self.frozen]:
-                hidden = rest_of_layer(layer, attend(layer, hidden, hidden, mask), None)
-        return hidden
+                hidden = rest_of_layer(layer, attend(layer, hidden, words, words), words, None)
+        return words.padded(hidden)
 
-    def upper(self, lower: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Activations [B, L, width] after all layers; condition [B, C, width] is attended to if given."""
-        hidden = lower
-        for layer in self.layers[self.frozen :]:
-            hidden = whole_layer(layer, hidden, mask, condition)
-        return hidden
+    def upper(self, lower: Tensor, lengths: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Activations [B, L, width] after all layers, 0 at padding; condition [B, C, width] is attended to if given."""
+        words = Words.of(lengths, lower.shape[1])
+        return words.padded(self._through(words, lower, condition, words))
 
-    def first(self, lower: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+    def first(self, lower: Tensor, lengths: Tensor) -> Tensor:
         """`upper(…)[:, 0]` [B, width] without the last layer's other positions."""
-        *inner, last = self.layers[self.frozen :]
-        hidden = lower
-        for layer in inner:
-            hidden = whole_layer(layer, hidden, mask, condition)
-        sources = None if condition is None else keys_values(last, condition)
-        return rest_of_layer(last, attend(last, hidden[:, :1], hidden, mask), sources)[:, 0]
+        words = Words.of(lengths, lower.shape[1])
+        return self._through(words, lower, None, words.first())
 
-    def first_of_pairs(self, lower: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
-        """`first` of all pairs, [Q, G, width], of captions [Q, L, width] and conditions [G, C, width].
+    def first_of_pairs(self, lower: Tensor, lengths: Tensor, condition: Tensor, pairs: Tensor) -> Tensor:
+        """`upper(…)[:, 0]` [P, width] of pairs [P, 2] of a caption of [B, L, width] and a condition of [C, N, width].
 
         What depends on one side alone (the first self-attention, keys and values of conditions) is computed once.
         """
-        q, g, layers = len(lower), len(condition), self.layers[self.frozen :]
-        hidden = lower
-        for layer in layers:
-            queries = hidden[:, :1] if layer is layers[-1] else hidden
-            attended = attend(layer, queries, hidden, mask)
-            if layer is layers[0]:
-                attended, mask = attended.repeat_interleave(g, 0), mask.repeat_interleave(g, 0)
+        words = Words.of(lengths, lower.shape[1])
+        hidden = words.packed(lower)
+        captions, conditions = pairs.unbind(1)
+        for number, layer in enumerate(self.layers[self.frozen :]):
+            asked = words.first() if layer is self.layers[-1] else words
+            attended = attend(layer, hidden, words, asked)
+            if number == 0:
+                words, asked = words.taken(captions), asked.taken(captions)
+                attended = attended.index_select(0, asked.rows)
             key, value = keys_values(layer, condition)
-            hidden = rest_of_layer(layer, attended, (key.repeat(q, 1, 1, 1), value.repeat(q, 1, 1, 1)))
-        return hidden[:, 0].view(q, g, -1)
+            hidden = rest_of_layer(layer, attended, asked, (key[conditions], value[conditions]))
+        return hidden
+
+    def written(self, ids: Tensor, lengths: Tensor, chosen: Tensor, condition: Tensor) -> Tensor:
+        """The causal decoder's activations [N, width] at the chosen pieces, bool [B, L]: none sees a later piece."""
+        words = Words.of(lengths, ids.shape[1], causal=True)
+        return self._through(words, self.lower(ids, lengths, causal=True), condition, words.at(chosen))
+
+    def _through(self, words: Words, lower: Tensor, condition: Tensor | None, wanted: Words) -> Tensor:
+        """Activations [R, width] after all layers of the words wanted, for which alone the last layer is computed."""
+        hidden = words.packed(lower)
+        for layer in self.layers[self.frozen :]:
+            asked = wanted if layer is self.layers[-1] else words
+            sources = None if condition is None else keys_values(layer, condition)
+            hidden = rest_of_layer(layer, attend(layer, hidden, words, asked), asked, sources)
+        return hidden
 
     def logits(self, hidden: Tensor, pieces: Tensor | None = None) -> Tensor:
         """Scores [..., size] of word pieces, or [..., P] of some, for activations [..., width]."""
@@ -118,27 +131,12 @@ class Bert(nn.Module):
         return functional.linear(self.transform(hidden), weight, bias)
 
 
-def padding_mask(lengths: Tensor, longest: int) -> Tensor:
-    """bool [B, 1, 1, L]: each position sees all of its caption."""
-    return (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, None]
-
-
-def causal_mask(longest: int, device: torch.device | None = None) -> Tensor:
-    """bool [1, 1, L, L]: each position sees itself and those before it (never the padding after a caption)."""
-    return torch.ones(longest, longest, dtype=torch.bool, device=device).tril()[None, None]
-
-
-def whole_layer(layer: Any, hidden: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
-    """A layer's output [B, L, width], as transformers' own forward gives it."""
-    sources = None if condition is None else keys_values(layer, condition)
-    return rest_of_layer(layer, attend(layer, hidden, hidden, mask), sources)
-
-
-def attend(layer: Any, queries: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
-    """Self-attention block of a layer for some positions: queries [B, R, width] of hidden [B, L, width]."""
+def attend(layer: Any, hidden: Tensor, words: Words, asked: Words) -> Tensor:
+    """Self-attention block of a layer for the words asked for: hidden [T, width] of `words` -> [R, width]."""
     inner = layer.attention.self
-    key, value = (_heads(part(hidden), inner.num_attention_heads) for part in (inner.key, inner.value))
-    return layer.attention.output(_attention(inner, queries, key, value, mask), queries)  # type: ignore[no-any-return]
+    key, value = (_heads(words.padded(part(hidden)), inner.num_attention_heads) for part in (inner.key, inner.value))
+    queries = hidden if asked is words else hidden.index_select(0, asked.rows)
+    return layer.attention.output(_attention(inner, queries, asked, key, value, words.mask), queries)  # type: ignore[no-any-return]
 
 
 def keys_values(layer: Any, condition: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,20 +147,20 @@ def keys_values(layer: Any, condition: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def rest_of_layer(layer: Any, attended: Tensor, sources: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Cross-attention (if there is anything to attend to) and feed-forward of a layer: [B, R, width]."""
+def rest_of_layer(layer: Any, attended: Tensor, asked: Words, sources: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Cross-attention (if there is anything to attend to) and feed-forward of a layer: [R, width]."""
     if sources is not None:
-        crossed = _attention(layer.crossattention.self, attended, *sources, None)
+        crossed = _attention(layer.crossattention.self, attended, asked, *sources, None)
         attended = layer.crossattention.output(crossed, attended)
     return layer.feed_forward_chunk(attended)  # type: ignore[no-any-return]
 
 
-def _attention(inner: Any, queries: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    query = _heads(inner.query(queries), inner.num_attention_heads)
+def _attention(inner: Any, queries: Tensor, asked: Words, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    query = _heads(asked.padded(inner.query(queries)), inner.num_attention_heads)
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return (scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2)
+    return asked.packed((scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2))
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipeline import files, paths
 from pipeline.errors import UserError
 from pipeline.models.heads import Heads, restore
-from pipeline.models.text import Bert, causal_mask, padding_mask
+from pipeline.models.text import Bert
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.models.tokenizer import load as load_tokenizer
 from pipeline.settings import Settings
@@ -64,31 +64,27 @@ class Vast(nn.Module):
 
     def lower(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Frozen layers of the bidirectional encoder: ids [B, L] -> [B, L, width]; may be cached a caption."""
-        return self.bert.lower(ids, padding_mask(lengths, ids.shape[1]))
+        return self.bert.lower(ids, lengths)
 
     def text(self, lower: Tensor, lengths: Tensor) -> Tensor:
         """[CLS] [B, width] of the text encoder, from `lower`."""
-        return self.bert.first(lower, padding_mask(lengths, lower.shape[1]))
+        return self.bert.first(lower, lengths)
 
     def tokens(self, features: Mapping[str, Tensor]) -> Tensor:
         """Condition tokens [B, C, width] of features: modality -> [B, tokens, width of the tower]."""
         return torch.cat([projection(features[name]) for name, projection in self.condition.items()], dim=1)
 
-    def matching(self, lower: Tensor, lengths: Tensor, condition: Tensor) -> Tensor:
-        """Logits [B, 2] (no match, match) of captions, from `lower`, and condition tokens [B, C, width]."""
-        logits: Tensor = self.match_head(self.bert.first(lower, padding_mask(lengths, lower.shape[1]), condition))
+    def matching(self, lower: Tensor, lengths: Tensor, condition: Tensor, pairs: Tensor) -> Tensor:
+        """Logits [P, 2] (no match, match) of pairs [P, 2] of captions, from `lower`, and condition tokens [C, N, width].
+
+        The second of a pair is the row of the condition.
+        """
+        logits: Tensor = self.match_head(self.bert.first_of_pairs(lower, lengths, condition, pairs))
         return logits.float()
 
-    def matching_pairs(self, lower: Tensor, lengths: Tensor, condition: Tensor) -> Tensor:
-        """`matching` of all pairs: logits [Q, G, 2] of captions [Q, L, width] and condition tokens [G, C, width]."""
-        hidden = self.bert.first_of_pairs(lower, padding_mask(lengths, lower.shape[1]), condition)
-        logits: Tensor = self.match_head(hidden)
-        return logits.float()
-
-    def caption(self, ids: Tensor, condition: Tensor) -> Tensor:
-        """Activations [B, L, width] of the causal decoder, in which no position sees a later one."""
-        mask = causal_mask(ids.shape[1], ids.device)
-        return self.bert.upper(self.bert.lower(ids, mask), mask, condition)
+    def caption(self, ids: Tensor, lengths: Tensor, chosen: Tensor, condition: Tensor) -> Tensor:
+        """Activations [N, width] of the causal decoder at the chosen pieces, bool [B, L], of ids [B, L]."""
+        return self.bert.written(ids, lengths, chosen, condition)
 
 
 def pool(features: Mapping[str, Tensor]) -> dict[str, Tensor]:

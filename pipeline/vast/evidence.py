@@ -67,7 +67,8 @@ def _probability(model: models.Vast, split: Split, lower: Tensor, clips: Tensor)
         for rows in torch.arange(len(clips)).split(BLOCK):
             longest = int(split.lengths[rows].max())
             condition = model.tokens(split.features(clips[rows]))
-            logits = model.matching(lower[rows, :longest], split.lengths[rows], condition)
+            pairs = torch.arange(len(rows))[:, None].expand(-1, 2)
+            logits = model.matching(lower[rows, :longest], split.lengths[rows], condition, pairs)
             parts.append(logits.softmax(1)[:, 1])
     return torch.cat(parts)
 

@@ -39,11 +39,12 @@ def matching(
 
     lower [B, L, width], condition [B, C, width]; `other` holds `lower` and lengths of the other texts.
     """
-    texts = torch.cat([lower, lower, other[0]])
-    conditions = torch.cat([condition, condition_other, condition])
-    logits = model.matching(texts, torch.cat([lengths, lengths, other[1]]), conditions)
-    labels = torch.zeros(len(logits), dtype=torch.long)
-    labels[: len(lower)] = 1
+    own = torch.arange(len(lower))
+    foreign = own + len(own)
+    pairs = torch.cat([torch.stack(pair, 1) for pair in ((own, own), (own, foreign), (foreign, own))])
+    texts, lengths = torch.cat([lower, other[0]]), torch.cat([lengths, other[1]])
+    logits = model.matching(texts, lengths, torch.cat([condition, condition_other]), pairs)
+    labels = (torch.arange(len(pairs)) < len(own)).long()
     return functional.cross_entropy(logits, labels)
 
 
@@ -61,9 +62,11 @@ def mask(ids: Tensor, lengths: Tensor, tokenizer: Tokenizer, generator: torch.Ge
     return torch.where(chosen, altered, ids), chosen
 
 
-def captioning(model: Vast, ids: Tensor, altered: Tensor, chosen: Tensor, condition: Tensor, pieces: Tensor) -> Tensor:
+def captioning(
+    model: Vast, ids: Tensor, lengths: Tensor, altered: Tensor, chosen: Tensor, condition: Tensor, pieces: Tensor
+) -> Tensor:
     """Cross-entropy of the pieces [B, L] at the chosen positions, among `pieces` [P], ascending; 0 if none is."""
-    hidden = model.caption(altered, condition)[chosen]
+    hidden = model.caption(altered, lengths, chosen, condition)
     if not len(hidden):
         return hidden.sum() * 0
     return functional.cross_entropy(model.bert.logits(hidden, pieces).float(), torch.searchsorted(pieces, ids[chosen]))

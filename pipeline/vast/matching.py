@@ -77,10 +77,11 @@ def probabilities(model: models.Vast, split: Split, clips: Tensor, captions: Ten
         path = state / f"{number:05d}.safetensors"
         if not path.is_file():
             longest = int(lengths[part].max())
-            blocks = [
-                model.matching_pairs(lower[block, :longest], lengths[block], condition).softmax(2)[:, :, 1]
-                for block in part.split(max(batch // len(clips), 1))
-            ]
+            blocks = []
+            for block in part.split(max(batch // len(clips), 1)):
+                pairs = torch.cartesian_prod(torch.arange(len(block)), torch.arange(len(clips)))
+                logits = model.matching(lower[block, :longest], lengths[block], condition, pairs)
+                blocks.append(logits.softmax(1)[:, 1].view(len(block), len(clips)))
             files.save_tensors(path, {"probability": torch.cat(blocks)})
         found[part] = files.load_tensors(path)["probability"]
     return found

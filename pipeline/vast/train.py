@@ -150,7 +150,7 @@ class Step:
             last = slice(max(size - options.captioning_batch, 0), size)
             ids = split.ids[rows[last], : lower.shape[1]]
             altered, chosen = losses.mask(ids, lengths[last], self.tokenizer, draws)
-            found = losses.captioning(model, ids, altered, chosen, condition[last], self.pieces)
+            found = losses.captioning(model, ids, lengths[last], altered, chosen, condition[last], self.pieces)
             total = total + options.captioning_weight * found
             terms["captioning"] = found.detach()
         return total, terms

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.models import text, tokenizer, vast
+from pipeline.models import tokenizer, vast
 from pipeline.settings import load
 
 SHAPES = {"vision": (4, 24), "audio": (3, 16)}
+ITSELF = torch.arange(3)[:, None].expand(-1, 2)
 CAPTIONS = ["a red star", "a blue house is spinning, a slow low flute plays", "green moon"]
 
 
@@ -31,14 +32,45 @@ def condition(model: vast.Vast, n: int = 3) -> torch.Tensor:
     return model.tokens({name: torch.randn(n, *shape, generator=generator) for name, shape in SHAPES.items()})
 
 
-def test_cached_lower_layers_equal_a_full_pass_of_transformers(model, inputs):
-    ids, lengths = inputs
-    lower = model.lower(ids, lengths)
-    mask = text.padding_mask(lengths, ids.shape[1])
+def transformers_pass(
+    model: vast.Vast, ids: torch.Tensor, mask: torch.Tensor, tokens: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Activations [B, L, width] by the library's own layers on the whole grid."""
     hidden = model.bert.body.embeddings(input_ids=ids)
     for layer in model.bert.layers:
-        hidden = layer(hidden, attention_mask=mask)
+        seen = tokens if hasattr(layer, "crossattention") else None
+        hidden = layer(hidden, attention_mask=mask, encoder_hidden_states=seen)
+    return hidden
+
+
+def words(ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return torch.arange(ids.shape[1]) < lengths[:, None]
+
+
+def written(model: vast.Vast, ids: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Activations [B, L, width] of the decoder at all places."""
+    everything = torch.ones_like(ids, dtype=torch.bool)
+    lengths = torch.full((len(ids),), ids.shape[1])
+    return model.caption(ids, lengths, everything, tokens).view(*ids.shape, -1)
+
+
+def test_cached_lower_layers_equal_a_full_pass_of_transformers(model, inputs):
+    ids, lengths = inputs
+    lower, kept = model.lower(ids, lengths), words(ids, lengths)
+    hidden = transformers_pass(model, ids, kept[:, None, None])
     torch.testing.assert_close(model.text(lower, lengths), hidden[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.bert.upper(lower, lengths), hidden * kept[..., None], atol=1e-5, rtol=1e-5)
+
+
+def test_the_decoder_equals_a_full_pass_of_transformers(model, inputs):
+    ids, lengths = inputs
+    tokens, kept = condition(model), words(ids, lengths)
+    causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()[None, None]
+    expected = transformers_pass(model, ids, causal, tokens)
+    torch.testing.assert_close(written(model, ids, tokens), expected, atol=1e-5, rtol=1e-5)
+    chosen = kept & (torch.rand(ids.shape, generator=torch.Generator().manual_seed(2)) < 0.5)
+    found = model.caption(ids, lengths, chosen, tokens)
+    torch.testing.assert_close(found, expected[chosen], atol=1e-5, rtol=1e-5)
 
 
 def test_trimmed_cache_equals_padded(model, inputs):
@@ -52,29 +84,29 @@ def test_trimmed_cache_equals_padded(model, inputs):
 def test_matching_equals_transformers_layers_with_cross_attention(model, inputs):
     ids, lengths = inputs
     lower, tokens = model.lower(ids, lengths), condition(model)
-    mask = text.padding_mask(lengths, ids.shape[1])
-    expected = model.match_head(model.bert.upper(lower, mask, tokens)[:, 0])
-    torch.testing.assert_close(model.matching(lower, lengths, tokens), expected, atol=1e-5, rtol=1e-5)
+    mask = words(ids, lengths)[:, None, None]
+    expected = model.match_head(transformers_pass(model, ids, mask, tokens)[:, 0])
+    torch.testing.assert_close(model.matching(lower, lengths, tokens, ITSELF), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_all_pairs_equal_single_pairs(model, inputs):
     ids, lengths = inputs
     lower, tokens = model.lower(ids, lengths), condition(model, 5)
-    grid = model.matching_pairs(lower, lengths, tokens)
-    for q in range(3):
-        for g in range(5):
-            single = model.matching(lower[q : q + 1], lengths[q : q + 1], tokens[g : g + 1])
-            torch.testing.assert_close(grid[q, g], single[0], atol=1e-5, rtol=1e-5)
+    pairs = torch.cartesian_prod(torch.arange(3), torch.arange(5)).flip(0)
+    found = model.matching(lower, lengths, tokens, pairs)
+    for (q, g), logits in zip(pairs.tolist(), found, strict=True):
+        single = model.matching(lower[q : q + 1], lengths[q : q + 1], tokens[g : g + 1], ITSELF[:1])
+        torch.testing.assert_close(logits, single[0], atol=1e-5, rtol=1e-5)
 
 
 def test_causal_mask_leaks_nothing(model, inputs):
     ids, _ = inputs
     tokens = condition(model)
-    before = model.bert.logits(model.caption(ids, tokens))
+    before = model.bert.logits(written(model, ids, tokens))
     for place in range(1, ids.shape[1]):
         changed = ids.clone()
         changed[:, place:] = 7
-        after = model.bert.logits(model.caption(changed, tokens))
+        after = model.bert.logits(written(model, changed, tokens))
         torch.testing.assert_close(after[:, :place], before[:, :place], atol=1e-5, rtol=1e-5)
         assert not torch.allclose(after[:, place], before[:, place])
 
@@ -83,8 +115,9 @@ def test_condition_tokens_matter_and_frozen_parts_get_no_gradient(model, inputs)
     ids, lengths = inputs
     first, second = condition(model), condition(model).flip(0)
     lower = model.lower(ids, lengths)
-    assert not torch.allclose(model.matching(lower, lengths, first), model.matching(lower, lengths, second))
-    functional.cross_entropy(model.matching(lower, lengths, first), torch.tensor([0, 1, 1])).backward()
+    found = model.matching(lower, lengths, first, ITSELF)
+    assert not torch.allclose(found, model.matching(lower, lengths, second, ITSELF))
+    functional.cross_entropy(found, torch.tensor([0, 1, 1])).backward()
     frozen = model.bert.layers[: model.bert.frozen]
     assert all(p.grad is None for layer in frozen for p in layer.parameters())
     assert all(p.grad is not None for p in model.bert.layers[-1].crossattention.parameters())

@@ -57,7 +57,12 @@ def small():
     model.bert.initialise("tiny")
     lively(model)
     model.requires_grad_(False).eval()
-    return (model.bert.body, model.bert.logits), lambda ids, on: model.bert.logits(model.caption(ids, on)), 32
+
+    def whole(ids, on):
+        everything, lengths = torch.ones_like(ids, dtype=torch.bool), torch.full((len(ids),), ids.shape[1])
+        return model.bert.logits(model.caption(ids, lengths, everything, on)).view(*ids.shape, -1)
+
+    return (model.bert.body, model.bert.logits), whole, 32
 
 
 def full():

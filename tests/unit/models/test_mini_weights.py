@@ -32,16 +32,15 @@ def test_minilm_equals_transformers_and_knows_meaning():
     bert.initialise("minilm")
     captions = ["a brown horse", "a pony", "a fire engine"]
     ids, lengths = pieces.encode(captions, settings.length)
-    mask = text.padding_mask(lengths, ids.shape[1])
+    kept = torch.arange(ids.shape[1]) < lengths[:, None]
     peer = BertModel(
         BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536),
         add_pooling_layer=False,
     ).eval()
     peer.load_state_dict(weights.minilm())
     with torch.no_grad():
-        hidden = bert.upper(bert.lower(ids, mask), mask)
-        expected = peer(input_ids=ids, attention_mask=mask[:, 0, 0].long()).last_hidden_state
-        kept = mask[:, 0, 0]
+        hidden = bert.upper(bert.lower(ids, lengths), lengths)
+        expected = peer(input_ids=ids, attention_mask=kept.long()).last_hidden_state
         torch.testing.assert_close(hidden[kept], expected[kept], atol=1e-4, rtol=1e-4)
         mean = torch.stack([row[:n].mean(0) for row, n in zip(hidden, lengths, strict=True)])
     cosine = torch.nn.functional.cosine_similarity(mean[:1], mean[1:])

@@ -72,12 +72,14 @@ def test_captioning_at_masked_positions_equals_the_full_loss(model):
     tokens = model.tokens({name: torch.randn(2, *shape) for name, shape in SHAPES.items()}).detach()
     known = ids.unique()
     unknown = torch.ones(pieces.size, dtype=torch.bool).index_fill(0, known, False)
-    full = model.bert.logits(model.caption(altered, tokens)).double().masked_fill(unknown, -torch.inf)
+    everything = torch.ones_like(ids, dtype=torch.bool)
+    decoded = model.caption(altered, torch.full((2,), ids.shape[1]), everything, tokens).view(*ids.shape, -1)
+    full = model.bert.logits(decoded).double().masked_fill(unknown, -torch.inf)
     labels = torch.where(chosen, ids, -100)
     expected = functional.cross_entropy(full.flatten(0, 1), labels.flatten(), ignore_index=-100)
-    found = losses.captioning(model, ids, altered, chosen, tokens, known)
+    found = losses.captioning(model, ids, lengths, altered, chosen, tokens, known)
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
-    assert losses.captioning(model, ids, ids, torch.zeros_like(chosen), tokens, known).item() == 0
+    assert losses.captioning(model, ids, lengths, ids, torch.zeros_like(chosen), tokens, known).item() == 0
 
 
 def test_matching_is_the_mean_of_its_three_kinds(model):
@@ -87,11 +89,13 @@ def test_matching_is_the_mean_of_its_three_kinds(model):
     tokens = model.tokens({name: torch.randn(3, *shape) for name, shape in SHAPES.items()}).detach()
     turned = torch.tensor([1, 2, 0])
     found = losses.matching(model, lower, lengths, tokens, (lower[turned], lengths[turned]), tokens[turned])
+    itself = torch.arange(3)[:, None].expand(-1, 2)
     parts = [
-        functional.cross_entropy(model.matching(lower, lengths, tokens), torch.ones(3, dtype=torch.long)),
-        functional.cross_entropy(model.matching(lower, lengths, tokens[turned]), torch.zeros(3, dtype=torch.long)),
-        functional.cross_entropy(
-            model.matching(lower[turned], lengths[turned], tokens), torch.zeros(3, dtype=torch.long)
-        ),
+        functional.cross_entropy(model.matching(*inputs, itself), torch.full((3,), label))
+        for label, *inputs in (
+            (1, lower, lengths, tokens),
+            (0, lower, lengths, tokens[turned]),
+            (0, lower[turned], lengths[turned], tokens),
+        )
     ]
     torch.testing.assert_close(found, torch.stack(parts).mean(), atol=1e-5, rtol=1e-5)

@@ -110,9 +110,9 @@ def test_matching_resumes_from_its_parts(trained, monkeypatch):
     assert not path.exists()
     before = [part.stat().st_mtime_ns for part in parts]
     computed = []
-    original = models.Vast.matching_pairs
+    original = models.Vast.matching
     monkeypatch.setattr(
-        models.Vast, "matching_pairs", lambda self, *a: computed.append(len(a[0])) or original(self, *a)
+        models.Vast, "matching", lambda self, *a: computed.append(len(a[0])) or original(self, *a)
     )
     matching.match(trained, corpus)
     again = files.load_tensors(path)
@@ -131,7 +131,7 @@ def test_matching_probabilities_are_those_of_single_pairs(trained):
         row = found["captions"][q : q + 1]
         for g in range(3):
             tokens = model.tokens(split.features(found["clips"][g : g + 1]))
-            single = model.matching(lower[row], split.lengths[row], tokens).softmax(1)[0, 1]
+            single = model.matching(lower[row], split.lengths[row], tokens, torch.tensor([[0, 0]])).softmax(1)[0, 1]
             assert float(found["probability"][q, g]) == pytest.approx(float(single), abs=0.05)
 
 
