@@ -15,7 +15,7 @@ its own gradient (`Explicit`) is used without a graph.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -59,7 +59,7 @@ def contrast(
     if block is None:
         block = WHOLE if len(queries) <= WHOLE else BLOCK
     parts = blocks(len(queries), block)
-    tiles = _Tiles(score, queries.detach(), items.detach(), temperature.detach(), left_out, parts)
+    tiles = _Tiles(score, temperature.detach(), left_out, parts)
     attraction, repulsion = _Contrast.apply(queries, items, temperature, tiles, smoothing, detach_candidates, derive)
     return attraction, repulsion
 
@@ -78,7 +78,7 @@ class _Contrast(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         rows, columns = (_Side(queries, tiles.left_out, smoothing, dim) for dim in (1, 0))
         own = torch.empty_like(rows.logs)
-        for tile in tiles(derive and len(tiles.parts) == 1):
+        for tile in tiles(queries, items, derive and len(tiles.parts) == 1):
             if tile.i == tile.j:
                 own[tile.i] = tile.logits().diagonal()
             rows.add_mean(tile.i, tile)
@@ -90,7 +90,10 @@ class _Contrast(torch.autograd.Function):
         if tiles.left_out is None:
             columns.plain = rows.plain  # only their mean counts: that of all logits
         if derive:
+            if len(tiles.parts) == 1:
+                tiles.keep(tile)
             ctx.state = tiles, (rows, columns), smoothing, detach_candidates
+            ctx.save_for_backward(queries, items)
         return (smoothing - 1) * own.mean(), (rows.mean() + columns.mean()) / 2
 
     @staticmethod
@@ -103,14 +106,16 @@ class _Contrast(torch.autograd.Function):
     def gradients(ctx: Any, by_attraction: Tensor, by_repulsion: Tensor) -> tuple[Tensor | None, ...]:
         """By queries, items and temperature, nothing for the rest."""
         tiles, (rows, columns), smoothing, detach_candidates = ctx.state
-        each = 1 / (2 * len(tiles.queries) * tiles.temperature)
+        queries, items = ctx.saved_tensors
+        each = 1 / (2 * len(queries) * tiles.temperature)
         push, pull = by_repulsion * each, (smoothing - 1) * by_attraction * each
         by_temperature, learnt = torch.zeros_like(each), ctx.needs_input_grad[2]
         if len(tiles.parts) > 1:
-            by_queries, by_items = torch.zeros_like(tiles.queries), torch.zeros_like(tiles.items)
-        for tile in tiles(True):
+            by_queries, by_items = torch.zeros_like(queries), torch.zeros_like(items)
+        for tile in tiles(queries, items, True):
             if detach_candidates:
-                along, (q, _) = tile.gradients(tile.weights([rows], push, pull), (True, False), learnt)
+                first = tile.copy()
+                along, (q, _) = first.gradients(first.weights([rows], push, pull), (True, False), learnt)
                 across, (_, k) = tile.gradients(tile.weights([columns], push, pull), (False, True), learnt)
                 by_temperature -= (along + across) / tiles.temperature
             else:
@@ -133,7 +138,7 @@ class _Tile:
     i: slice
     j: slice
     score: Score
-    inputs: tuple[Tensor, Tensor]
+    inputs: tuple[Tensor, Tensor] | None
     scores: Tensor
     kept: Kept
     temperature: Tensor
@@ -188,15 +193,22 @@ class _Tile:
 
     def gradients(self, weights: Tensor, of: tuple[bool, bool], summed: bool) -> tuple[Tensor, Pair]:
         """sum(weights * scores), or 0 if it is not `summed`, and its gradients by queries and items where `of` asks for
-        them. The weights are used up.
+        them. The weights are used up, and with them the tile of an explicit score.
         """
+        assert self.inputs is not None
         total = torch.dot(self.scores.detach().flatten(), weights.flatten()) if summed else weights.new_zeros(())
         if isinstance(self.score, Explicit):
-            return total, self.score.gradient(*self.inputs, self.kept, weights, of)
+            kept, self.kept, self.scores = list(self.kept), (), total
+            return total, self.score.gradient(*self.inputs, kept, weights, of)
         wanted = [one for one, asked in zip(self.inputs, of, strict=True) if asked]
         with torch.enable_grad():
             found = iter(torch.autograd.grad(_Weighted.apply(self.scores, weights), wanted, retain_graph=True))
         return total, (next(found) if of[0] else None, next(found) if of[1] else None)
+
+    def copy(self) -> "_Tile":
+        """The same tile, which may be used up before this one."""
+        kept = [one.clone() for one in self.kept]
+        return replace(self, scores=kept[0] if kept else self.scores, kept=kept, made=None)
 
     def _of(self, side: "_Side") -> slice:
         return self.i if side.dim == 1 else self.j
@@ -216,34 +228,37 @@ class _Weighted(torch.autograd.Function):
         return ctx.weights, None
 
 
+@dataclass
 class _Tiles:
-    """The tiles one after the other; a tile that is alone is kept for the gradient."""
+    """The tiles of queries [B, D] and items [K, B, D] one after the other."""
 
-    def __init__(
-        self,
-        score: Score,
-        queries: Tensor,
-        items: Tensor,
-        temperature: Tensor,
-        left_out: Tensor | None,
-        parts: list[slice],
-    ) -> None:
-        self.score, self.queries, self.items, self.temperature = score, queries, items, temperature
-        self.left_out, self.parts = left_out, parts
-        self.kept: _Tile | None = None
+    score: Score
+    temperature: Tensor
+    left_out: Tensor | None
+    parts: list[slice]
+    alone: _Tile | None = None
+    shift: Tensor | None = None
 
-    def __call__(self, derive: bool) -> Iterator[_Tile]:
-        if self.kept is not None:
-            yield self.kept
+    def keep(self, tile: _Tile) -> None:
+        """The only tile, for the gradient. Of an explicit score without its inputs, which the graph holds and frees."""
+        self.alone, self.shift = replace(tile, inputs=None) if tile.kept else tile, tile.shift
+
+    def __call__(self, queries: Tensor, items: Tensor, derive: bool) -> Iterator[_Tile]:
+        """The tile that is kept, if there is one, or all of them, evaluated.
+
+        That of an explicit score, which is used up, is given once and then evaluated afresh, with the same shift.
+        """
+        if (tile := self.alone) is not None:
+            if tile.kept:
+                self.alone = None
+                tile.inputs = queries, items
+            yield tile
             return
         for i in self.parts:
             for j in self.parts:
-                tile = self._tile(i, j, derive)
-                self.kept = tile if derive and len(self.parts) == 1 else None
-                yield tile
+                yield self._tile(i, j, (queries[i], items[:, j]), derive)
 
-    def _tile(self, i: slice, j: slice, derive: bool) -> _Tile:
-        inputs = self.queries[i], self.items[:, j]
+    def _tile(self, i: slice, j: slice, inputs: tuple[Tensor, Tensor], derive: bool) -> _Tile:
         kept: Kept = ()
         if isinstance(self.score, Explicit):
             kept = self.score.value(*inputs)
@@ -253,7 +268,7 @@ class _Tiles:
             with torch.set_grad_enabled(derive):
                 scores = self.score(*inputs)
         left_out = None if self.left_out is None else self.left_out[i, j]
-        return _Tile(i, j, self.score, inputs, scores, kept, self.temperature, left_out)
+        return _Tile(i, j, self.score, inputs, scores, kept, self.temperature, left_out, self.shift)
 
 
 class _Side:

@@ -21,11 +21,11 @@ class Explicit:
 
     `value` gives the scores and then what the gradient needs beside them. `gradient(queries, items, kept, weights, of)`
     gives the gradients of sum(weights * scores) by queries and by items, where `of` asks for them; `kept` is all that
-    `value` gave. It uses up the weights: they may be overwritten.
+    `value` gave. It uses up both: the weights may be overwritten, the list emptied.
     """
 
     value: Callable[[Tensor, Tensor], Kept]
-    gradient: Callable[[Tensor, Tensor, Kept, Tensor, tuple[bool, bool]], Pair]
+    gradient: Callable[[Tensor, Tensor, list[Tensor], Tensor, tuple[bool, bool]], Pair]
 
     def __call__(self, queries: Tensor, items: Tensor) -> Tensor:
         """Scores `[N, N']`; ValueError if the shapes do not fit."""
@@ -47,7 +47,8 @@ class _Scored(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         queries, items, *kept = ctx.saved_tensors
         with exactly(queries):
-            return *ctx.score.gradient(queries, items, kept, grad.clone(), ctx.needs_input_grad[:2]), None
+            kept, of = [one.clone() for one in kept], ctx.needs_input_grad[:2]
+            return *ctx.score.gradient(queries, items, kept, grad.clone(), of), None
 
 
 def _products(queries: Tensor, items: Tensor) -> Kept:
@@ -56,7 +57,7 @@ def _products(queries: Tensor, items: Tensor) -> Kept:
     return (queries @ items[0].mT,)
 
 
-def _by_products(queries: Tensor, items: Tensor, kept: Kept, weights: Tensor, of: tuple[bool, bool]) -> Pair:
+def _by_products(queries: Tensor, items: Tensor, _: list[Tensor], weights: Tensor, of: tuple[bool, bool]) -> Pair:
     return weights @ items[0] if of[0] else None, (weights.mT @ queries)[None] if of[1] else None
 
 

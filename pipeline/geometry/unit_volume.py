@@ -29,18 +29,19 @@ def _value(queries: Tensor, items: Tensor) -> Kept:
     return value.sqrt_(), a, b, c, dependent
 
 
-def _gradient(queries: Tensor, items: Tensor, kept: Kept, weights: Tensor, of: tuple[bool, bool]) -> Pair:
+def _gradient(queries: Tensor, items: Tensor, kept: list[Tensor], weights: Tensor, of: tuple[bool, bool]) -> Pair:
     value, a, b, c, dependent = kept
+    kept.clear()
     v, w = items
     by_det = weights.div_(value)  # twice the gradient by the determinant
     if len(dependent):
         by_det.masked_fill_(dependent, 0.0)
-    along_b = by_det * b
+    del value
+    along_b = b.mul_(by_det)
     by_c = torch.addcmul((along_b * a).sum(0), by_det.sum(0), c, value=-1) if of[1] else c
     along_a = by_det.mul_(a)
-    minus_b = torch.addcmul(along_b, along_a, c, value=-1)  # the gradients by a and b, negated
+    minus_b = torch.addcmul(along_b, along_a, c, value=-1, out=a)  # the gradients by a and b, negated
     minus_a = along_a.addcmul_(along_b, c, value=-1)
-    del along_b
     by_queries = by_items = None
     if of[1]:
         by_items = torch.empty_like(items)
