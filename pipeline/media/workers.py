@@ -2,7 +2,8 @@
 
 A decoder can hang or die in native code (decord never returns on some intact MPEG-TS files; its AudioReader leaks), so
 that it must not run in the process that keeps the books: a worker that is late is killed and replaced, and its task
-becomes a `Failure`.
+becomes a `Failure`. A machine that is busy with other things makes good clips late too, so that those that were late
+are tried once more, one at a time, with more of it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+#: Key and arguments.
+Task = tuple[Hashable, tuple[Any, ...]]
+
+#: Times the limit, at the second try.
+PATIENCE = 3
+
 
 @dataclass(frozen=True)
 class Failure:
     """Why a task has no result."""
 
     reason: str
+
+
+class Late(Failure):
+    """It took longer than the time limit."""
 
 
 def _serve(connection: Connection, function: Callable[..., Any]) -> None:
@@ -41,7 +52,7 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(theirs, function), daemon=True)
         self.process.start()
         theirs.close()
-        self.key: Hashable = None
+        self.task: Task = (None, ())
         self.started = False
         self.deadline = 0.0
 
@@ -69,43 +80,53 @@ class Workers:
         for worker in self._workers:
             worker.kill()
 
-    def map(self, tasks: Iterable[tuple[Hashable, tuple[Any, ...]]]) -> Iterator[tuple[Hashable, Any]]:
+    def map(self, tasks: Iterable[Task]) -> Iterator[tuple[Hashable, Any]]:
         """Yield (key, result or Failure) of each (key, arguments), in the order in which they end."""
-        waiting = iter(tasks)
-        busy = {index for index in range(self.count) if self._give(index, waiting)}
+        late = []
+        for task, result in self._all(iter(tasks), self.count, self.time_limit):
+            if isinstance(result, Late):
+                late.append(task)
+            else:
+                yield task[0], result
+        for task, result in self._all(iter(late), 1, PATIENCE * self.time_limit):
+            yield task[0], result
+
+    def _all(self, waiting: Iterator[Task], count: int, time_limit: float) -> Iterator[tuple[Task, Any]]:
+        busy = {index for index in range(count) if self._give(index, waiting, time_limit)}
         while busy:
             left = min(self._workers[index].deadline for index in busy) - time.monotonic()
             ready = wait([self._workers[index].connection for index in busy], timeout=max(left, 0))
             for index in sorted(busy):
                 worker = self._workers[index]
+                task = worker.task
                 if worker.connection in ready:
                     try:
                         result = worker.connection.recv()
                         worker.started = True
                     except (EOFError, OSError):
-                        result = self._replace(index, "the decoder's process died")
+                        result = self._replace(index, Failure("the decoder's process died"))
                 elif time.monotonic() >= worker.deadline:
-                    result = self._replace(index, f"took longer than {self.time_limit:g} s")
+                    result = self._replace(index, Late(f"took longer than {time_limit:g} s"))
                 else:
                     continue
-                yield worker.key, result
-                if not self._give(index, waiting):
+                yield task, result
+                if not self._give(index, waiting, time_limit):
                     busy.discard(index)
 
-    def _give(self, index: int, waiting: Iterator[tuple[Hashable, tuple[Any, ...]]]) -> bool:
+    def _give(self, index: int, waiting: Iterator[Task], time_limit: float) -> bool:
         try:
-            key, task = next(waiting)
+            task = next(waiting)
         except StopIteration:
             return False
         while len(self._workers) <= index:
             self._workers.append(_Worker(self.function))
         worker = self._workers[index]
-        worker.key = key
-        worker.deadline = time.monotonic() + self.time_limit + (0 if worker.started else self.grace)
-        worker.connection.send(task)
+        worker.task = task
+        worker.deadline = time.monotonic() + time_limit + (0 if worker.started else self.grace)
+        worker.connection.send(task[1])
         return True
 
-    def _replace(self, index: int, reason: str) -> Failure:
+    def _replace(self, index: int, failure: Failure) -> Failure:
         self._workers[index].kill()
         self._workers[index] = _Worker(self.function)
-        return Failure(reason)
+        return failure

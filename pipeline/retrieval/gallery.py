@@ -178,7 +178,8 @@ def read_gallery(path: Path, manifest: Path, split: str = "test", clips: DataFra
     clip = check_tensors(path, split, text, clip, tensors, ids)
     text, tensors = unit_rows(text), {name: unit_rows(tensor) for name, tensor in tensors.items()}
 
-    captions = table["captions"]
+    # Plain dictionaries: a lookup in pandas costs as much as ranking a query.
+    captions, group, modalities = (table[column].to_dict() for column in ("captions", "group", "modalities"))
     given = set(ids)
     # A text is named after the first clip of the manifest that carries it, whatever the order of the file.
     names: dict[str, str] = {}
@@ -209,7 +210,7 @@ def read_gallery(path: Path, manifest: Path, split: str = "test", clips: DataFra
         raise UserError(
             f"{path}: clip '{ids[used.index(0)]}' has no text; give at least one caption's embedding a clip"
         )
-    groups = [str(table["group"][name]) for name in ids]
+    groups = [str(group[name]) for name in ids]
     return Gallery(
         ids=list(ids),
         text_ids=text_ids,
@@ -218,9 +219,9 @@ def read_gallery(path: Path, manifest: Path, split: str = "test", clips: DataFra
         hits=hits,
         items={name: tensor for name, tensor in tensors.items() if not name.startswith("fused_")},
         fused={name.removeprefix("fused_"): tensor for name, tensor in tensors.items() if name.startswith("fused_")},
-        text_groups=[str(table["group"][name.rpartition("#")[0]]) for name in text_ids],
+        text_groups=[str(group[name.rpartition("#")[0]]) for name in text_ids],
         item_groups=groups,
         row=row,
-        heard=["audio" in table["modalities"][name] for name in ids],
+        heard=["audio" in modalities[name] for name in ids],
         expected=len(table),
     )

@@ -16,6 +16,7 @@ import torch
 
 from pipeline import paths, written
 from pipeline import ranks as stored
+from pipeline.files import sha256
 from pipeline.geometry.ranking import Ranks, ranks_both
 from pipeline.geometry.scores import SCORES
 from pipeline.ranks import FULL, ITM, MATCHED, WITH_AUDIO, Key, Ranking
@@ -28,6 +29,8 @@ from pipeline.settings import Settings
 def rank(settings: Settings, run: str, seeds: list[int]) -> None:
     """Rank all corpora of a run's seeds; writes `paths.ranks`."""
     how = settings.retrieval
+    weights = paths.model(settings, "vast", 0) / "weights.safetensors"
+    matcher = {"model": sha256(weights)} if weights.is_file() else {}
     for corpus in settings.corpora:
         tables = {split: written.usable(settings, corpus, split) for split in ("val", "test")}
         for seed in seeds:
@@ -42,7 +45,8 @@ def rank(settings: Settings, run: str, seeds: list[int]) -> None:
                 found += rankings(heard, "test", how.block, settings.seed, WITH_AUDIO)
             matched_by = settings.matched_by(run)
             if matched_by == "vast":
-                part, probability = rerank.fixed(paths.matching(settings, corpus), gallery, about["manifest"])
+                made_of = matcher | {"manifest": about["manifest"]}
+                part, probability = rerank.fixed(paths.matching(settings, corpus), gallery, **made_of)
                 found += reranked(part, MATCHED, probability, how.rerank, settings.seed, ("", ITM))
             elif matched_by == "own" and corpus in settings.benchmarks():
                 file = paths.own_matching(settings, run, seed, corpus)

@@ -70,15 +70,16 @@ def both_ranks(
             yield name + step, (dense_ranks(sides[0], hits, seed), dense_ranks(sides[1], hits.mT, seed))
 
 
-def fixed(matching: Path, gallery: Gallery, manifest: str) -> tuple[Gallery, Tensor]:
+def fixed(matching: Path, gallery: Gallery, **made_of: str) -> tuple[Gallery, Tensor]:
     """The fixed gallery of a matching file as a part of `gallery`, and its probabilities [texts, clips].
 
-    `manifest`: digest of the one that the gallery is of. A UserError names the file and what does not fit.
+    `made_of`: digests of the manifest that the gallery is of (`manifest`) and of the initial model's weights (`model`,
+    where they lie here). A UserError names the file and what does not fit.
     """
     if not matching.is_file():
         raise UserError(f"{matching}: missing; run the stage match first")
     tensors, about = load_tensors(matching), load_metadata(matching)
-    check(matching, about, "match again", manifest=manifest)
+    check(matching, about, "match again", **made_of)
     clips, texts, probability = tensors["clips"].tolist(), tensors["captions"].tolist(), tensors["probability"]
     if max(clips) >= len(gallery.ids) or max(texts) >= len(gallery.row):
         raise UserError(

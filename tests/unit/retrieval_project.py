@@ -73,7 +73,10 @@ def write_matching(settings: Settings, corpus: str) -> None:
     clips, captions = torch.arange(10), torch.arange(10)
     probability = (clips[None] // 2 == captions[:, None] // 2).float()
     tensors = {"clips": clips, "captions": captions, "probability": probability}
+    weights = paths.model(settings, "vast", 0) / "weights.safetensors"
+    save_tensors(weights, {"weights": torch.zeros(1)}, {"run": "vast"})
     about = {"ids": [f"test{i}" for i in range(10)], "manifest": sha256(paths.manifest(settings, corpus))}
+    about |= {"model": sha256(weights)}
     save_tensors(paths.matching(settings, corpus), tensors, about)
 
 

@@ -14,6 +14,7 @@ rule fetch:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.corpora.fetch"),
+        options=digest([entry.options for entry in SETTINGS.corpora.values() if entry.kind in ("stamps", "stories")]),
     shell:
         stage("fetch")
 

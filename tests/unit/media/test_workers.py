@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 
-from pipeline.media.workers import Failure, Workers
+from pipeline.media.workers import Failure, Late, Workers
 
 
 def fake_decoder(what: str) -> str:
     """Does what it is told, as decoders do."""
     if what == "hang":
         time.sleep(600)
+    if what == "slow":
+        time.sleep(3)
     if what == "die":
         os._exit(11)
     if what == "raise":
@@ -20,11 +22,13 @@ def fake_decoder(what: str) -> str:
 
 
 def test_every_task_has_an_outcome() -> None:
-    asked = ["a", "hang", "b", "die", "raise", "c"]
+    asked = ["a", "hang", "b", "slow", "die", "raise", "c"]
     with Workers(fake_decoder, 1, time_limit=2) as workers:
         made = dict(workers.map((name, (name,)) for name in asked))
     assert {name: made[name] for name in "abc"} == {"a": "A", "b": "B", "c": "C"}
-    assert made["hang"] == Failure("took longer than 2 s")
+    assert made["hang"] == Late("took longer than 6 s")
+    assert made["slow"] == "SLOW"  # late at first; at the second try it has three times as long
+    assert list(made)[-2:] == ["hang", "slow"]
     assert made["die"] == Failure("the decoder's process died")
     assert made["raise"] == Failure("ValueError: damaged file")
 

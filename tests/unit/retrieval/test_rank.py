@@ -145,6 +145,7 @@ def test_matching_of_another_gallery_is_refused(settings):
     tensors, about = load_tensors(path), load_metadata(path)
     for change, message in (
         ({"manifest": "0" * 64}, r"vast/scenes\.safetensors: manifest is 000000000000, expected .*; match again"),
+        ({"model": "0" * 64}, r"vast/scenes\.safetensors: model is 000000000000, expected .*; match again"),
         (
             {"ids": ["test1", *about["ids"][1:]]},
             r"scenes\.safetensors: ids: row 0 is clip 'test1', embedded is 'test0'",
@@ -153,6 +154,8 @@ def test_matching_of_another_gallery_is_refused(settings):
         save_tensors(path, tensors, about | change)
         refused(settings, HEADS, message)
     save_tensors(path, tensors, {"ids": about["ids"]})
+    refused(settings, HEADS, "does not say its model; match again")
+    (paths.model(settings, "vast", 0) / "weights.safetensors").unlink()  # somebody's released model lies elsewhere
     refused(settings, HEADS, "does not say its manifest; match again")
 
 
