@@ -138,7 +138,7 @@ class _Tile:
     i: slice
     j: slice
     score: Score
-    inputs: tuple[Tensor, Tensor] | None
+    inputs: tuple[Tensor, Tensor]
     scores: Tensor
     kept: Kept
     temperature: Tensor
@@ -195,7 +195,6 @@ class _Tile:
         """sum(weights * scores), or 0 if it is not `summed`, and its gradients by queries and items where `of` asks for
         them. The weights are used up, and with them the tile of an explicit score.
         """
-        assert self.inputs is not None
         total = torch.dot(self.scores.detach().flatten(), weights.flatten()) if summed else weights.new_zeros(())
         if isinstance(self.score, Explicit):
             kept, self.kept, self.scores = list(self.kept), (), total
@@ -207,8 +206,7 @@ class _Tile:
 
     def copy(self) -> "_Tile":
         """The same tile, which may be used up before this one."""
-        kept = [one.clone() for one in self.kept]
-        return replace(self, scores=kept[0] if kept else self.scores, kept=kept, made=None)
+        return replace(self, kept=[one.clone() for one in self.kept], made=None)
 
     def _of(self, side: "_Side") -> slice:
         return self.i if side.dim == 1 else self.j
@@ -240,8 +238,8 @@ class _Tiles:
     shift: Tensor | None = None
 
     def keep(self, tile: _Tile) -> None:
-        """The only tile, for the gradient. Of an explicit score without its inputs, which the graph holds and frees."""
-        self.alone, self.shift = replace(tile, inputs=None) if tile.kept else tile, tile.shift
+        """The only tile, for the gradient."""
+        self.alone, self.shift = tile, tile.shift
 
     def __call__(self, queries: Tensor, items: Tensor, derive: bool) -> Iterator[_Tile]:
         """The tile that is kept, if there is one, or all of them, evaluated.
@@ -251,7 +249,6 @@ class _Tiles:
         if (tile := self.alone) is not None:
             if tile.kept:
                 self.alone = None
-                tile.inputs = queries, items
             yield tile
             return
         for i in self.parts:

@@ -8,6 +8,8 @@ import pytest
 STAGES = (
     "corpora", "media", "features", "vast", "captions", "training", "embeddings", "retrieval", "theory", "reporting",
 )  # fmt: skip
+#: What looks at stages from above; neither a stage nor a library imports it.
+ABOVE = {"bench", "doctor", "estimate"}
 PIPELINE = Path(__file__).parents[2] / "pipeline"
 
 
@@ -28,7 +30,16 @@ def test_a_stage_imports_no_other(stage):
     sources = sorted((PIPELINE / stage).rglob("*.py"))
     assert sources
     for source in sources:
-        assert not imported(source) & set(STAGES) - {stage}, source
+        assert not imported(source) & (set(STAGES) | ABOVE) - {stage}, source
+
+
+def test_no_library_imports_a_stage():
+    """So that no stage reaches another through one."""
+    sources = [path for path in sorted(PIPELINE.rglob("*.py")) if path.relative_to(PIPELINE).parts[0] not in STAGES]
+    libraries = [path for path in sources if path.relative_to(PIPELINE).with_suffix("").parts[0] not in ABOVE]
+    assert len(libraries) > 80
+    for source in libraries:
+        assert not imported(source) & (set(STAGES) | ABOVE), source
 
 
 def test_every_folder_is_a_stage_or_a_library():
