@@ -16,8 +16,8 @@ from torch import Tensor
 class Words:
     """T pieces of B captions in a grid [B, L].
 
-    `places` [T], ascending, in the flattened grid (None: all of it); `rows` [T]: which rows of those that they were taken
-    from (None: they were not taken); `mask` bool, broadcast to [B, heads, L, L]: what a piece sees (None: everything).
+    `places` [T], ascending, in the flattened grid (None: all of it); `rows` [T]: which rows of the words that they were
+    taken from (None: of none); `mask` bool, broadcast to [B, heads, L, L]: what a piece sees (None: everything).
     """
 
     grid: tuple[int, int]
@@ -56,6 +56,11 @@ class Words:
         places = None if self.places is None else _where(number >= 0)
         mask = self.mask if self.mask is None or self.mask.ndim < 4 else self.mask[captions]
         return Words((len(captions), self.grid[1]), places, number if places is None else number[places], mask)
+
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """Their rows [T, width] among those of the words that they were taken from."""
+        assert self.rows is not None
+        return rows.index_select(0, self.rows)
 
     def packed(self, grid: Tensor) -> Tensor:
         """[B, L, width] -> [T, width]."""

@@ -103,7 +103,7 @@ class Bert(nn.Module):
             attended = attend(layer, hidden, words, asked)
             if number == 0:
                 words, asked = words.taken(captions), asked.taken(captions)
-                attended = attended.index_select(0, asked.rows)
+                attended = asked.of_rows(attended)
             key, value = keys_values(layer, condition)
             hidden = rest_of_layer(layer, attended, asked, (key[conditions], value[conditions]))
         return hidden
@@ -135,7 +135,7 @@ def attend(layer: Any, hidden: Tensor, words: Words, asked: Words) -> Tensor:
     """Self-attention block of a layer for the words asked for: hidden [T, width] of `words` -> [R, width]."""
     inner = layer.attention.self
     key, value = (_heads(words.padded(part(hidden)), inner.num_attention_heads) for part in (inner.key, inner.value))
-    queries = hidden if asked is words else hidden.index_select(0, asked.rows)
+    queries = hidden if asked is words else asked.of_rows(hidden)
     return layer.attention.output(_attention(inner, queries, asked, key, value, words.mask), queries)  # type: ignore[no-any-return]
 
 

@@ -111,9 +111,7 @@ def test_matching_resumes_from_its_parts(trained, monkeypatch):
     before = [part.stat().st_mtime_ns for part in parts]
     computed = []
     original = models.Vast.matching
-    monkeypatch.setattr(
-        models.Vast, "matching", lambda self, *a: computed.append(len(a[0])) or original(self, *a)
-    )
+    monkeypatch.setattr(models.Vast, "matching", lambda self, *a: computed.append(len(a[0])) or original(self, *a))
     matching.match(trained, corpus)
     again = files.load_tensors(path)
     assert before
