@@ -75,7 +75,7 @@ class Vast(nn.Module):
         return torch.cat([projection(features[name]) for name, projection in self.condition.items()], dim=1)
 
     def matching(self, lower: Tensor, lengths: Tensor, condition: Tensor, pairs: Tensor) -> Tensor:
-        """Logits [P, 2] (no match, match) of pairs [P, 2]: rows of captions (`lower`) and of condition [C, N, width]."""
+        """Logits [P, 2] (no match, match) of pairs [P, 2], rows of captions (`lower`) and conditions [C, N, width]."""
         logits: Tensor = self.match_head(self.bert.first_of_pairs(lower, lengths, condition, pairs))
         return logits.float()
 
