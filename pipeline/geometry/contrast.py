@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pipeline.geometry.explicit import Explicit, Kept, Pair
+from pipeline.geometry.explicit import Explicit, Kept, Pair, spare
 from pipeline.geometry.precision import blocks, exactly, exponential_, full, log_sum_exp
 from pipeline.geometry.volume import check_pairs
 
@@ -114,7 +114,7 @@ class _Contrast(torch.autograd.Function):
             by_queries, by_items = torch.zeros_like(queries), torch.zeros_like(items)
         for tile in tiles(queries, items, True):
             if detach_candidates:
-                first = tile.copy()
+                first = tile.twin()
                 along, (q, _) = first.gradients(first.weights([rows], push, pull), (True, False), learnt)
                 across, (_, k) = tile.gradients(tile.weights([columns], push, pull), (False, True), learnt)
                 by_temperature -= (along + across) / tiles.temperature
@@ -197,6 +197,7 @@ class _Tile:
         """
         total = torch.dot(self.scores.detach().flatten(), weights.flatten()) if summed else weights.new_zeros(())
         if isinstance(self.score, Explicit):
+            # No reference may stay here: `gradient` frees what it no longer needs, the scores first.
             kept, self.kept, self.scores = list(self.kept), (), total
             return total, self.score.gradient(*self.inputs, kept, weights, of)
         wanted = [one for one, asked in zip(self.inputs, of, strict=True) if asked]
@@ -204,9 +205,11 @@ class _Tile:
             found = iter(torch.autograd.grad(_Weighted.apply(self.scores, weights), wanted, retain_graph=True))
         return total, (next(found) if of[0] else None, next(found) if of[1] else None)
 
-    def copy(self) -> "_Tile":
-        """The same tile, which may be used up before this one."""
-        return replace(self, kept=[one.clone() for one in self.kept], made=None)
+    def twin(self) -> "_Tile":
+        """The same tile, which may be used up before this one; it takes the logits."""
+        twin = replace(self, kept=spare(self.kept))
+        self.made = None
+        return twin
 
     def _of(self, side: "_Side") -> slice:
         return self.i if side.dim == 1 else self.j

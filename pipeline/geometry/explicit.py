@@ -21,7 +21,7 @@ class Explicit:
 
     `value` gives the scores and then what the gradient needs beside them. `gradient(queries, items, kept, weights, of)`
     gives the gradients of sum(weights * scores) by queries and by items, where `of` asks for them; `kept` is all that
-    `value` gave. It uses up both: the weights may be overwritten, the list emptied.
+    `value` gave. It uses them up: the weights and all that is kept but the scores may be overwritten, the list emptied.
     """
 
     value: Callable[[Tensor, Tensor], Kept]
@@ -32,6 +32,11 @@ class Explicit:
         check_pairs(queries, items)
         scores: Tensor = _Scored.apply(full(queries), full(items), self)
         return scores
+
+
+def spare(kept: Kept) -> list[Tensor]:
+    """What was kept, of which a gradient may use up the copies; the scores, first of it, are only read."""
+    return [*kept[:1], *(one.clone() for one in kept[1:])]
 
 
 class _Scored(torch.autograd.Function):
@@ -47,8 +52,8 @@ class _Scored(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         queries, items, *kept = ctx.saved_tensors
         with exactly(queries):
-            kept, of = [one.clone() for one in kept], ctx.needs_input_grad[:2]
-            return *ctx.score.gradient(queries, items, kept, grad.clone(), of), None
+            of = ctx.needs_input_grad[:2]
+            return *ctx.score.gradient(queries, items, spare(kept), grad.clone(), of), None
 
 
 def _products(queries: Tensor, items: Tensor) -> Kept:

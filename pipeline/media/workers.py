@@ -3,7 +3,7 @@
 A decoder can hang or die in native code (decord never returns on some intact MPEG-TS files; its AudioReader leaks), so
 that it must not run in the process that keeps the books: a worker that is late is killed and replaced, and its task
 becomes a `Failure`. A machine that is busy with other things makes good clips late too, so that those that were late
-are tried once more, one at a time, with more of it.
+are tried once more with `PATIENCE` times the limit, until one is late again: then it is the clips, not the machine.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Workers:
 
     def __init__(self, function: Callable[..., Any], count: int, time_limit: float, grace: float = 60.0) -> None:
         self.function, self.time_limit, self.grace = function, time_limit, grace
-        self.count = count
+        self.count, self.patient = count, True
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Workers:
@@ -82,17 +82,25 @@ class Workers:
 
     def map(self, tasks: Iterable[Task]) -> Iterator[tuple[Hashable, Any]]:
         """Yield (key, result or Failure) of each (key, arguments), in the order in which they end."""
-        late = []
-        for task, result in self._all(iter(tasks), self.count, self.time_limit):
+        late: list[tuple[Task, Late]] = []
+        for task, result in self._all(iter(tasks), self.time_limit):
             if isinstance(result, Late):
-                late.append(task)
+                late.append((task, result))
             else:
                 yield task[0], result
-        for task, result in self._all(iter(late), 1, PATIENCE * self.time_limit):
+        for task, result in self._all(self._again(late), PATIENCE * self.time_limit):
+            self.patient &= not isinstance(result, Late)
+            yield task[0], result
+        for task, result in late:
             yield task[0], result
 
-    def _all(self, waiting: Iterator[Task], count: int, time_limit: float) -> Iterator[tuple[Task, Any]]:
-        busy = {index for index in range(count) if self._give(index, waiting, time_limit)}
+    def _again(self, late: list[tuple[Task, Late]]) -> Iterator[Task]:
+        """Tasks that were late, taken off the list as long as a second try has helped."""
+        while late and self.patient:
+            yield late.pop(0)[0]
+
+    def _all(self, waiting: Iterator[Task], time_limit: float) -> Iterator[tuple[Task, Any]]:
+        busy = {index for index in range(self.count) if self._give(index, waiting, time_limit)}
         while busy:
             left = min(self._workers[index].deadline for index in busy) - time.monotonic()
             ready = wait([self._workers[index].connection for index in busy], timeout=max(left, 0))

@@ -1,11 +1,10 @@
 """One BERT for three tasks: text encoder, matching encoder with cross-attention, causal decoder (VAST, 2305.18500).
 
 transformers' layers (Devlin et al. 2019), driven here so that frozen lower layers run once a caption and never again,
-padding passes attention alone, and attention is written out: for captions of some 15 pieces torch's fused kernel has a
-backward many times slower.
-Frozen layers have no cross-attention; that of the others starts as a copy of the layer's self-attention. Dropout is
-off, so that cached activations stay those of a full pass. Word embeddings serve as output weights too and are frozen
-with the layers.
+padding takes part in attention alone, and attention is written out: for captions of some 15 pieces torch's fused kernel
+has a backward many times slower. Frozen layers have no cross-attention; that of the others starts as a copy of the
+layer's self-attention. Dropout is off, so that cached activations stay those of a full pass. Word embeddings serve as
+output weights too and are frozen with the layers.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel, BertPredictionHeadTransform
 
 from pipeline.models import weights
-from pipeline.models.packing import Words
+from pipeline.models.packing import Pieces
 from pipeline.settings import Text
 
 POSITIONS = 512
@@ -71,55 +70,58 @@ class Bert(nn.Module):
         nn.init.eye_(self.transform.dense.weight)
         nn.init.zeros_(self.transform.dense.bias)
 
-    def lower(self, ids: Tensor, lengths: Tensor, *, causal: bool = False) -> Tensor:
+    def lower(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Activations [B, L, width] after the frozen layers, 0 at padding; ids [B, L], lengths [B] in pieces."""
-        words = Words.of(lengths, ids.shape[1], causal=causal)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            hidden = words.packed(self.body.embeddings(input_ids=ids))
-            for layer in self.layers[: self.frozen]:
-                hidden = rest_of_layer(layer, attend(layer, hidden, words, words), words, None)
-        return words.padded(hidden)
+        pieces = Pieces.of(lengths, ids.shape[1])
+        return pieces.padded(self._below(pieces, ids))
 
-    def upper(self, lower: Tensor, lengths: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Activations [B, L, width] after all layers, 0 at padding; condition [B, C, width] is attended to if given."""
-        words = Words.of(lengths, lower.shape[1])
-        return words.padded(self._through(words, lower, condition, words))
+    def upper(self, lower: Tensor, lengths: Tensor) -> Tensor:
+        """Activations [B, L, width] after all layers, 0 at padding."""
+        pieces = Pieces.of(lengths, lower.shape[1])
+        return pieces.padded(self._above(pieces, pieces.packed(lower), pieces))
 
     def first(self, lower: Tensor, lengths: Tensor) -> Tensor:
         """`upper(…)[:, 0]` [B, width] without the last layer's other positions."""
-        words = Words.of(lengths, lower.shape[1])
-        return self._through(words, lower, None, words.first())
+        pieces = Pieces.of(lengths, lower.shape[1])
+        return self._above(pieces, pieces.packed(lower), pieces.first())
 
     def first_of_pairs(self, lower: Tensor, lengths: Tensor, condition: Tensor, pairs: Tensor) -> Tensor:
-        """`upper(…)[:, 0]` [P, width] of pairs [P, 2] of a caption of [B, L, width] and a condition of [C, N, width].
+        """[CLS] [P, width] of pairs [P, 2]: a caption of [B, L, width] that attends to a condition of [C, N, width].
 
-        What depends on one side alone (the first self-attention, keys and values of conditions) is computed once.
+        The first self-attention of a caption, keys and values of a condition are computed once.
         """
-        words = Words.of(lengths, lower.shape[1])
-        hidden = words.packed(lower)
+        pieces = Pieces.of(lengths, lower.shape[1])
+        hidden = pieces.packed(lower)
         captions, conditions = pairs.unbind(1)
         for number, layer in enumerate(self.layers[self.frozen :]):
-            asked = words.first() if layer is self.layers[-1] else words
-            attended = attend(layer, hidden, words, asked)
+            queries = pieces.first() if layer is self.layers[-1] else pieces
+            attended = attend(layer, hidden, pieces, queries)
             if number == 0:
-                words, asked = words.taken(captions), asked.taken(captions)
-                attended = asked.of_rows(attended)
-            key, value = keys_values(layer, condition)
-            hidden = rest_of_layer(layer, attended, asked, (key[conditions], value[conditions]))
+                pieces, queries = pieces.captions(captions), queries.captions(captions)
+                attended = queries.gather(attended)
+            key, value = (each.index_select(0, conditions) for each in keys_values(layer, condition))
+            hidden = rest_of_layer(layer, attended, queries, (key, value))
         return hidden
 
-    def written(self, ids: Tensor, lengths: Tensor, chosen: Tensor, condition: Tensor) -> Tensor:
+    def decode(self, ids: Tensor, lengths: Tensor, chosen: Tensor, condition: Tensor) -> Tensor:
         """The causal decoder's activations [N, width] at the chosen pieces, bool [B, L]: none sees a later piece."""
-        words = Words.of(lengths, ids.shape[1], causal=True)
-        return self._through(words, self.lower(ids, lengths, causal=True), condition, words.at(chosen))
+        pieces = Pieces.of(lengths, ids.shape[1], causal=True)
+        return self._above(pieces, self._below(pieces, ids), pieces.at(chosen), condition)
 
-    def _through(self, words: Words, lower: Tensor, condition: Tensor | None, wanted: Words) -> Tensor:
-        """Activations [R, width] after all layers of the words wanted, for which alone the last layer is computed."""
-        hidden = words.packed(lower)
+    def _below(self, pieces: Pieces, ids: Tensor) -> Tensor:
+        """The frozen layers: ids [B, L] -> [T, width]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden = pieces.packed(self.body.embeddings(input_ids=ids))
+            for layer in self.layers[: self.frozen]:
+                hidden = rest_of_layer(layer, attend(layer, hidden, pieces, pieces), pieces, None)
+        return hidden
+
+    def _above(self, pieces: Pieces, hidden: Tensor, wanted: Pieces, condition: Tensor | None = None) -> Tensor:
+        """The other layers: [T, width] -> [R, width] of the pieces wanted, for which alone the last is computed."""
         for layer in self.layers[self.frozen :]:
-            asked = wanted if layer is self.layers[-1] else words
+            queries = wanted if layer is self.layers[-1] else pieces
             sources = None if condition is None else keys_values(layer, condition)
-            hidden = rest_of_layer(layer, attend(layer, hidden, words, asked), asked, sources)
+            hidden = rest_of_layer(layer, attend(layer, hidden, pieces, queries), queries, sources)
         return hidden
 
     def logits(self, hidden: Tensor, pieces: Tensor | None = None) -> Tensor:
@@ -131,12 +133,12 @@ class Bert(nn.Module):
         return functional.linear(self.transform(hidden), weight, bias)
 
 
-def attend(layer: Any, hidden: Tensor, words: Words, asked: Words) -> Tensor:
-    """Self-attention block of a layer for the words asked for: hidden [T, width] of `words` -> [R, width]."""
+def attend(layer: Any, hidden: Tensor, pieces: Pieces, queries: Pieces) -> Tensor:
+    """Self-attention block of a layer for some of the pieces: hidden [T, width] -> [R, width] of `queries`."""
     inner = layer.attention.self
-    key, value = (_heads(words.padded(part(hidden)), inner.num_attention_heads) for part in (inner.key, inner.value))
-    queries = hidden if asked is words else asked.of_rows(hidden)
-    return layer.attention.output(_attention(inner, queries, asked, key, value, words.mask), queries)  # type: ignore[no-any-return]
+    key, value = (_heads(pieces.padded(part(hidden)), inner.num_attention_heads) for part in (inner.key, inner.value))
+    asked = hidden if queries is pieces else queries.gather(hidden)
+    return layer.attention.output(_attention(inner, asked, queries, key, value, pieces.mask), asked)  # type: ignore[no-any-return]
 
 
 def keys_values(layer: Any, condition: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,20 +149,21 @@ def keys_values(layer: Any, condition: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def rest_of_layer(layer: Any, attended: Tensor, asked: Words, sources: tuple[Tensor, Tensor] | None) -> Tensor:
+def rest_of_layer(layer: Any, attended: Tensor, queries: Pieces, sources: tuple[Tensor, Tensor] | None) -> Tensor:
     """Cross-attention (if there is anything to attend to) and feed-forward of a layer: [R, width]."""
     if sources is not None:
-        crossed = _attention(layer.crossattention.self, attended, asked, *sources, None)
+        crossed = _attention(layer.crossattention.self, attended, queries, *sources, None)
         attended = layer.crossattention.output(crossed, attended)
     return layer.feed_forward_chunk(attended)  # type: ignore[no-any-return]
 
 
-def _attention(inner: Any, queries: Tensor, asked: Words, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    query = _heads(asked.padded(inner.query(queries)), inner.num_attention_heads)
+def _attention(inner: Any, rows: Tensor, queries: Pieces, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of rows [R, width], which are `queries`, to keys and values [B, heads, L, width of a head]."""
+    query = _heads(queries.padded(inner.query(rows)), inner.num_attention_heads)
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return asked.packed((scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2))
+    return queries.packed((scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2))
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

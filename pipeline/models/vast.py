@@ -81,7 +81,7 @@ class Vast(nn.Module):
 
     def caption(self, ids: Tensor, lengths: Tensor, chosen: Tensor, condition: Tensor) -> Tensor:
         """Activations [N, width] of the causal decoder at the chosen pieces, bool [B, L], of ids [B, L]."""
-        return self.bert.written(ids, lengths, chosen, condition)
+        return self.bert.decode(ids, lengths, chosen, condition)
 
 
 def pool(features: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -29,8 +29,10 @@ from pipeline.settings import Settings
 def rank(settings: Settings, run: str, seeds: list[int]) -> None:
     """Rank all corpora of a run's seeds; writes `paths.ranks`."""
     how = settings.retrieval
+    matched_by, matcher = settings.matched_by(run), {}
     weights = paths.model(settings, "vast", 0) / "weights.safetensors"
-    matcher = {"model": sha256(weights)} if weights.is_file() else {}
+    if matched_by == "vast" and weights.is_file():  # ranks can be made where embeddings and matching lie alone
+        matcher["model"] = sha256(weights)
     for corpus in settings.corpora:
         tables = {split: written.usable(settings, corpus, split) for split in ("val", "test")}
         for seed in seeds:
@@ -43,7 +45,6 @@ def rank(settings: Settings, run: str, seeds: list[int]) -> None:
             heard = gallery.part(clips, texts) if 0 < len(clips) < len(gallery.ids) else None
             if heard is not None:
                 found += rankings(heard, "test", how.block, settings.seed, WITH_AUDIO)
-            matched_by = settings.matched_by(run)
             if matched_by == "vast":
                 made_of = matcher | {"manifest": about["manifest"]}
                 part, probability = rerank.fixed(paths.matching(settings, corpus), gallery, **made_of)

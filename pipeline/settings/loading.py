@@ -126,7 +126,9 @@ def _options(settings: Settings, where: Callable[..., str]) -> None:
 def _first_error(error: ValidationError, where: Callable[..., str]) -> str:
     # A misspelt key is missing by its right name too: the wrong one is what helps.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    problem = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
+    problem = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(
+        first["type"], first["msg"].removeprefix("Value error, ")
+    )
     return f"{where(*map(str, first['loc']))}: {problem}"
 
 

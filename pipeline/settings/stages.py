@@ -98,6 +98,12 @@ class Text(Strict):
     heads: int = Field(gt=0)
     length: int = Field(gt=0, description="word pieces a caption, with [CLS] and [SEP]")
 
+    @model_validator(mode="after")
+    def _some_are_trained(self) -> Text:
+        if self.frozen_layers >= self.layers:
+            raise ValueError(f"frozen_layers {self.frozen_layers}: must be fewer than layers, {self.layers}")
+        return self
+
 
 class Vast(Strict):
     """The initial model: pairwise InfoNCE + matching + captioning."""

@@ -25,6 +25,12 @@ def test_every_scale_loads(scale: str) -> None:
         ("params/default.yaml", "seed: 1", "seed: 1\nsede: 2", "params/default.yaml: sede: unknown key"),
         ("params/default.yaml", "  rerank: 50", "  rerankk: 50", "params/default.yaml: retrieval.rerankk: unknown key"),
         ("params/default.yaml", "seed: 1", "seed: one", "params/default.yaml: seed: Input should be a valid integer"),
+        (
+            "params/smoke.yaml",
+            "frozen_layers: 0",
+            "frozen_layers: 2",
+            "vast.text: frozen_layers 2: must be fewer than layers, 2",
+        ),
         ("params/smoke.yaml", "threads: 1", "threads: 0", "params/smoke.yaml: threads: Input should be greater than 0"),
         ("params/runs.yaml", "{method: gram}", "{method: grim}", "runs.gram.method: unknown method 'grim'"),
         ("params/smoke.yaml", "  scenes:", "  scense:", "params/smoke.yaml: corpora.scense: unknown corpus"),

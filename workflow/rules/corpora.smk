@@ -14,7 +14,13 @@ rule fetch:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.corpora.fetch"),
-        options=digest([entry.options for entry in SETTINGS.corpora.values() if entry.kind in ("stamps", "stories")]),
+        package=sorted(
+            {
+                f"{entry.options.get('sha256')} {entry.options.get('language')}"
+                for entry in SETTINGS.corpora.values()
+                if entry.kind in ("stamps", "stories")
+            }
+        ),
     shell:
         stage("fetch")
 

@@ -155,7 +155,9 @@ def test_matching_of_another_gallery_is_refused(settings):
         refused(settings, HEADS, message)
     save_tensors(path, tensors, {"ids": about["ids"]})
     refused(settings, HEADS, "does not say its model; match again")
-    (paths.model(settings, "vast", 0) / "weights.safetensors").unlink()  # somebody's released model lies elsewhere
+    (
+        paths.model(settings, "vast", 0) / "weights.safetensors"
+    ).unlink()  # as after a pull of embeddings and matching alone
     refused(settings, HEADS, "does not say its manifest; match again")
 
 
