@@ -26,17 +26,18 @@ def digest(value: Any, length: int = 12) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+@cache
 def code_digest(module: str, length: int = 12) -> str:
     """Digest of a module's (or package's) code and of every `pipeline` module that it imports, directly or not."""
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         if name in seen or _neutral(name):
             continue
-        seen.add(name)
-        waiting.extend(_imports(name))
-    return digest({name: _tree(name) for name in sorted(seen)}, length)
+        seen[name], imported = _read(name)
+        waiting.extend(imported)
+    return digest(dict(sorted(seen.items())), length)
 
 
 def _neutral(name: str) -> bool:
@@ -52,19 +53,19 @@ def _file(name: str) -> Path | None:
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+def _read(name: str) -> tuple[str, frozenset[str]]:
+    """Digest of a module's syntax tree without docstrings, and the modules of this package that it imports.
 
-
-@cache
-def _imports(name: str) -> frozenset[str]:
+    In one walk: every Snakemake process reads most of the package before it does anything.
+    """
     path = _file(name)
     if path is None:
-        return frozenset()
+        return "", frozenset()
     found: set[str] = set()
     if path.name == "__init__.py":
         found |= {f"{name}.{child.stem}" for child in path.parent.glob("*.py") if child.stem != "__init__"}
-    for node in ast.walk(_parsed(path)):
+    tree = ast.parse(path.read_text(), str(path))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "pipeline"}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pipeline":
@@ -72,17 +73,7 @@ def _imports(name: str) -> frozenset[str]:
             known = {module for module in submodules if _file(module)}
             # `from pipeline import files` needs the file alone; anything else comes from the module itself.
             found |= known | ({node.module} if known != submodules and node.module != "pipeline" else set())
-    return frozenset(found)
-
-
-@cache
-def _tree(name: str) -> str:
-    path = _file(name)
-    if path is None:
-        return ""
-    tree = ast.parse(path.read_text(), str(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
                 isinstance(first, ast.Expr)
@@ -90,4 +81,4 @@ def _tree(name: str) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:]
-    return ast.dump(tree)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(found)

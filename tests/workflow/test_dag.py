@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pipeline import paths
-from pipeline.digests import code_digest
 from pipeline.settings import load
 from tests.project import ROOT, copy_project, run
 
@@ -100,9 +99,9 @@ def test_code_digest_sees_operators_and_not_comments(tmp_path: Path, monkeypatch
     monkeypatch.setattr(digests, "ROOT", package)
 
     def value() -> str:
-        for cached in (digests._imports, digests._tree, digests._parsed):
+        for cached in (digests._read, digests.code_digest):
             cached.cache_clear()
-        return code_digest("pipeline.stage.main")
+        return digests.code_digest("pipeline.stage.main")
 
     before = value()
     helper.write_text('def add(a, b):\n    """Sum."""\n    # a comment\n    return a + b\n')
@@ -118,7 +117,7 @@ def test_code_digest_sees_operators_and_not_comments(tmp_path: Path, monkeypatch
         imported = value()
         path.write_text("LIMIT = 2\n")
         assert value() == imported != changed
-    for cached in (digests._imports, digests._tree, digests._parsed):
+    for cached in (digests._read, digests.code_digest):
         cached.cache_clear()
 
 
