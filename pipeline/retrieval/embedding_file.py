@@ -40,7 +40,7 @@ def read_split(path: Path, split: str) -> tuple[dict[str, Tensor], dict[str, Any
             tensors = {name.removeprefix(f"{split}/"): stream.get_tensor(name) for name in names}
             metadata = {key: json.loads(value) for key, value in (stream.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as embeddings ({error})") from None
+        raise UserError(f"{path}: cannot be read as embeddings ({error}); delete it and write it again") from None
     if "text" not in tensors or not set(tensors) - {"text", "text_clip"}:
         raise UserError(
             f"{path}: needs tensors {split}/text and {split}/<modality>; it has {', '.join(names) or 'none'}"
