@@ -337,7 +337,9 @@ def test_another_digest_and_files_that_are_none(settings, tmp_path):
         evaluate(path, other, paths.table(settings, "table1", "json"))
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     manifest = paths.manifest(settings, "scenes")
-    with pytest.raises(UserError, match=r"bad.safetensors: cannot be read as embeddings .*; delete it and write it again"):
+    with pytest.raises(
+        UserError, match=r"bad.safetensors: cannot be read as embeddings .*; delete it and write it again"
+    ):
         evaluate(tmp_path / "bad.safetensors", manifest)
     with pytest.raises(UserError, match=r"none.safetensors: missing"):
         evaluate(tmp_path / "none.safetensors", manifest)
