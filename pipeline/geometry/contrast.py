@@ -91,7 +91,7 @@ class _Contrast(torch.autograd.Function):
             columns.plain = rows.plain  # only their mean counts: that of all logits
         if derive:
             if len(tiles.parts) == 1:
-                tiles.keep(tile)
+                tiles.alone, tiles.shift = tile, tile.shift
             ctx.state = tiles, (rows, columns), smoothing, detach_candidates
             ctx.save_for_backward(queries, items)
         return (smoothing - 1) * own.mean(), (rows.mean() + columns.mean()) / 2
@@ -231,7 +231,7 @@ class _Weighted(torch.autograd.Function):
 
 @dataclass
 class _Tiles:
-    """The tiles of queries [B, D] and items [K, B, D] one after the other."""
+    """The tiles of queries [B, D] and items [K, B, D] in turn; `alone`: the only one, kept for the gradient."""
 
     score: Score
     temperature: Tensor
@@ -239,10 +239,6 @@ class _Tiles:
     parts: list[slice]
     alone: _Tile | None = None
     shift: Tensor | None = None
-
-    def keep(self, tile: _Tile) -> None:
-        """The only tile, for the gradient."""
-        self.alone, self.shift = tile, tile.shift
 
     def __call__(self, queries: Tensor, items: Tensor, derive: bool) -> Iterator[_Tile]:
         """The tile that is kept, if there is one, or all of them, evaluated.
