@@ -75,7 +75,7 @@ def latest(folder: Path, settings: str, arithmetic: str) -> tuple[int, dict[str,
             return load(path(folder, step), settings, arithmetic)
         except Damaged as error:
             warnings.warn(f"damaged checkpoint removed: {error}", stacklevel=2)
-            path(folder, step).unlink()
+            path(folder, step).unlink(missing_ok=True)  # another process of the training may have done it
     return None
 
 

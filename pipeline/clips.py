@@ -16,7 +16,7 @@ from pipeline.loop import generator
 from pipeline.models.pixels import flipped, prepare
 from pipeline.models.released import config
 from pipeline.models.spectrograms import heard, vast_slice
-from pipeline.settings import AudioTower, Settings
+from pipeline.settings import Settings
 from pipeline.shards import Shard
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ class Clips:
         self.captions: list[list[str]] = []
         self.heard: list[bool] = []
         self.flips: list[bool] = []
+        heard = {settings.slices(corpus) for corpus in tables}
+        if len(heard) > 1:
+            raise UserError(
+                f"params/corpora.yaml: {', '.join(tables)}: slices differ ({sorted(heard)}), so that their clips fit "
+                "in no batch; give them one number"
+            )
+        self.slices = max(heard, default=settings.audio.slices)
         for corpus, table in tables.items():
             for clip in table.to_dict("records"):
                 self.where.append((paths.shard(settings, corpus, clip["shard"]), int(clip["row"]), clip["clip_id"]))
@@ -63,7 +70,8 @@ class Clips:
             source = None if draw is None else generator(*draw, row)
             pixels = prepare(self._chosen(shard.frames([place])[0], frames, source), self.size)
             vision.append(pixels if source is None or not self.flips[row] else flipped(pixels, source))
-            audio.append(slices(shard, place if self.heard[row] else None, self.settings.audio, source))
+            sound = place if self.heard[row] else None
+            audio.append(slices(shard, sound, self.slices, self.settings.audio.bins, source))
         return torch.stack(vision), torch.stack(audio)
 
     def _stored(self, row: int) -> tuple[Shard, int]:
@@ -96,11 +104,11 @@ class Clips:
         return stored[kept, slot]
 
 
-def slices(shard: Shard, row: int | None, tower: AudioTower, source: torch.Generator | None = None) -> Tensor:
-    """VAST's log-mel slices [slices, 1024, bins] of a stored clip's sound (none: zeros); reads no other part of it."""
-    spans = heard(0 if row is None else shard.samples(row), tower.slices, source)
+def slices(shard: Shard, row: int | None, count: int, bins: int, source: torch.Generator | None = None) -> Tensor:
+    """VAST's log-mel slices [count, 1024, bins] of a stored clip's sound (none: zeros); reads no other part of it."""
+    spans = heard(0 if row is None else shard.samples(row), count, source)
     parts = [torch.zeros(0) if row is None else shard.wave(row, start, stop) for start, stop in spans]
-    return torch.stack([vast_slice(part, tower.bins) for part in parts])
+    return torch.stack([vast_slice(part, bins) for part in parts])
 
 
 @lru_cache(maxsize=256)

@@ -95,7 +95,7 @@ def fit(
                 _append(metrics, done, {"loss": value, "gradient_norm": size, "learning_rate": rate} | named)
             if validate is not None and (done % optimisation.validate_every == 0 or done == last):
                 model.eval()
-                with torch.no_grad(), autocast:
+                with torch.no_grad():  # and without autocast: near scores would tie in bf16
                     _append(metrics, done, validate())
                 model.train()
             stops = anybody(bool(asked))

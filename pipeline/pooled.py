@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pipeline import paths
+from pipeline import paths, written
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, sha256
 from pipeline.settings import Settings
@@ -79,4 +79,4 @@ def origin(settings: Settings, corpus: str, initial: str) -> dict[str, str]:
     for name, path in sources.items():
         if not path.is_file():
             raise UserError(f"{path}: missing; run the stage {'manifest' if name == 'manifest' else initial} first")
-    return {name: sha256(path) for name, path in sources.items()}
+    return {"manifest": written.digest(settings, corpus), "model": sha256(sources["model"])}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pipeline import files, manifest, paths
+from pipeline import digests, files, manifest, paths
 from pipeline.errors import UserError
 from pipeline.settings import Settings
 
@@ -45,6 +45,9 @@ def captions(settings: Settings, corpus: str) -> dict[str, list[str]]:
 
 
 def digest(settings: Settings, corpus: str) -> str:
-    """Digest of a corpus's clip table and of the captions written for it."""
-    own = [paths.manifest(settings, corpus)] + [paths.captions(settings, corpus)] * settings.captioned(corpus)
-    return "-".join(files.sha256(path)[:12] for path in own)
+    """SHA-256 of a corpus's clips with captions: its manifest's, or one of that and of the captions written for it."""
+    own = files.sha256(paths.manifest(settings, corpus))
+    if not settings.captioned(corpus):
+        return own
+    captions(settings, corpus)
+    return digests.digest([own, files.sha256(paths.captions(settings, corpus))], 64)

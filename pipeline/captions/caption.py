@@ -17,6 +17,7 @@ from pipeline.captions.writing import write
 from pipeline.errors import UserError
 from pipeline.models import vast as models
 from pipeline.models.decoder import Decoder
+from pipeline.provenance import check
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,9 +42,12 @@ def caption(settings: Settings, corpus: str, splits: Sequence[str] = paths.SPLIT
 def _features(settings: Settings, modality: str, corpus: str) -> dict[str, Tensor]:
     """Clip -> its features [tokens, width], of vision the first stored frame of each chunk."""
     path = paths.features(settings, modality, corpus)
+    remedy = f"run: python -m pipeline features --modality {modality} --corpus {corpus}"
     if not path.is_file():
-        raise UserError(f"{path}: missing; run: python -m pipeline features --modality {modality} --corpus {corpus}")
-    tensors, ids = files.load_tensors(path), files.load_metadata(path)["ids"]
+        raise UserError(f"{path}: missing; {remedy}")
+    metadata = files.load_metadata(path)
+    check(path, metadata, remedy, manifest=files.sha256(paths.manifest(settings, corpus)))
+    tensors, ids = files.load_tensors(path), metadata["ids"]
     return {
         clip: row[:, 0] if modality == "vision" else row
         for split in ids

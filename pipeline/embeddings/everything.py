@@ -24,7 +24,6 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
         digest = sha256(paths.model(settings, run, seed) / "weights.safetensors")
         heads = restore({name: tensor.cpu() for name, tensor in released.heads(model).items()})
         for corpus in settings.corpora:
-            path = paths.manifest(settings, corpus)
             tensors: dict[str, Tensor] = {}
             ids: dict[str, list[str]] = {}
             for split in SPLITS:
@@ -33,6 +32,6 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
                     del pooled.items[name]
                 ids[split] = pooled.ids
                 tensors |= {f"{split}/{name}": tensor for name, tensor in embedded(heads, pooled).items()}
-            about = {"ids": ids, "run": run, "seed": seed, "corpus": corpus, "manifest": sha256(path), "model": digest}
-            about |= {"stale": settings.stale(run)}
+            about = {"ids": ids, "run": run, "seed": seed, "corpus": corpus, "model": digest}
+            about |= {"manifest": written.digest(settings, corpus), "stale": settings.stale(run)}
             save_tensors(paths.embeddings(settings, run, seed, corpus), tensors, about)

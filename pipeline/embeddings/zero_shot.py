@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline import low_precision, manifest, paths
+from pipeline import low_precision, paths, written
 from pipeline.clips import Clips
 from pipeline.embeddings.embed import SPLITS
 from pipeline.errors import UserError
@@ -39,17 +39,15 @@ def embed(settings: Settings, run: str, seeds: list[int]) -> None:
     for file in (entry.weights, entry.audio_weights):
         digest.update(sha256(Path(file.path)).encode() if file else b"")
     for corpus in settings.corpora:
-        path = paths.manifest(settings, corpus)
-        whole = manifest.read(path)
         tensors: dict[str, Tensor] = {}
         ids: dict[str, list[str]] = {}
         for split in SPLITS:
-            table = manifest.usable(whole, split)
+            table = written.usable(settings, corpus, split)
             ids[split] = table["clip_id"].tolist()
             found = embedded(model, settings, corpus, table, entry.batch)
             tensors |= {f"{split}/{name}": tensor for name, tensor in found.items()}
-        about = {"ids": ids, "run": run, "seed": 0, "corpus": corpus, "manifest": sha256(path)}
-        about |= {"model": digest.hexdigest()}
+        about = {"ids": ids, "run": run, "seed": 0, "corpus": corpus, "model": digest.hexdigest()}
+        about |= {"manifest": written.digest(settings, corpus)}
         save_tensors(paths.embeddings(settings, run, 0, corpus), tensors, about)
 
 

@@ -1,7 +1,8 @@
 """Outputs of a frozen tower on a corpus, cached by the tower's digest.
 
 By split: vision [n, chunks, slots, width] (training clips have several stored frames a chunk, others one), audio
-[n, tokens, width], both bf16; metadata `ids`: clips by split, in the manifest's order, `manifest`: its digest.
+[n, tokens, width], both bf16, zeros for an absent modality; metadata `ids`: clips by split, in the manifest's order,
+`manifest`: its digest.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
                     some = rows[start : start + step]
                     batch = shard.audio(some) if modality == "audio" else shard.frames(some)
                     for place, block in zip(places[start:], _encode(tower, batch, modality), strict=False):
-                        blocks[place] = block
+                        present = modality in table["modalities"][place]
+                        blocks[place] = block if present else torch.zeros_like(block)
                     bar.update(len(some))
         features[split] = torch.stack(blocks)
         _check(features[split], f"{modality} features of {corpus}, split {split}")

@@ -18,7 +18,7 @@ from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
 from pipeline.features import clips
 from pipeline.models import released
-from pipeline.settings import AudioTower, Settings
+from pipeline.settings import Settings
 
 MODALITIES = ("vision", "audio")
 
@@ -34,7 +34,8 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
     made_of = [files.sha256(file) for file in (path, paths.tower_weights(settings, modality))]
     precision = low_precision.name("auto", released.device())
     code = code_digest("pipeline.features.released")
-    key = digest([*made_of, paths.decode_digest(settings, corpus), precision, code])
+    heard = settings.slices(corpus)
+    key = digest([*made_of, paths.decode_digest(settings, corpus), heard, precision, code])
     state = paths.state(settings, "features", name, f"{corpus}-{key}")
     features: dict[str, Tensor] = {}
     ids: dict[str, list[str]] = {}
@@ -53,10 +54,10 @@ def extract(settings: Settings, modality: str, corpus: str) -> None:
                     else settings.audio.batch
                 )
                 starts = tqdm(range(0, len(rows), step), f"{modality} {corpus} {split} {number}", mininterval=2.0)
-                heard = ["audio" in table["modalities"][place] for place in places]
+                sounds = ["audio" in table["modalities"][place] for place in places]
                 found = [
-                    _encode(tower, shard, rows[start : start + step], heard[start : start + step], settings.audio)
-                    for start in starts
+                    _encode(tower, shard, rows[some], sounds[some], heard, settings.audio.bins)
+                    for some in (slice(start, start + step) for start in starts)
                 ]
                 files.save_tensors(part, {"features": torch.cat(found)})
             for place, block in zip(places, files.load_tensors(part)["features"], strict=True):
@@ -74,11 +75,12 @@ def _encode(
     shard: clips.Shard,
     rows: list[int],
     heard: list[bool],
-    entry: AudioTower,
+    count: int,
+    bins: int,
 ) -> Tensor:
     """Features of some clips of a shard; audio features of a clip without sound are zeros."""
     if isinstance(tower, released.FrozenVision):
         frames = shard.frames(rows)
         return tower.encode(frames.flatten(0, 2)).view(*frames.shape[:3], -1)
-    mel = [slices(shard, row if sounds else None, entry) for row, sounds in zip(rows, heard, strict=True)]
+    mel = [slices(shard, row if sounds else None, count, bins) for row, sounds in zip(rows, heard, strict=True)]
     return tower.encode(torch.stack(mel)) * torch.tensor(heard)[:, None, None]

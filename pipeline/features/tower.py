@@ -59,8 +59,9 @@ def train(settings: Settings) -> None:
 
 
 def read(settings: Settings, split: str) -> Data:
-    """The usable clips of all corpora."""
+    """The usable clips of all corpora that have sound."""
     tables = [clips.usable(settings, corpus, split) for corpus in settings.corpora]
+    tables = [table[["audio" in present for present in table["modalities"]]] for table in tables]
     waves = [clips.waves(settings, corpus, table) for corpus, table in zip(settings.corpora, tables, strict=True)]
     captions = [caption[0] for table in tables for caption in table["captions"]]
     corpus = torch.cat([torch.full((len(table),), number) for number, table in enumerate(tables)])

@@ -138,4 +138,6 @@ def _checked(clip: dict[str, Any], wave: np.ndarray | Exception, rate: int) -> n
         clip["status"] = "decode_error"
         clip["reason"] = f"sound of {len(wave) / rate:.2f} s in a clip of {planned:.2f} s"
         return None
+    if not len(wave):
+        clip["status"], clip["reason"] = "no_audio", "its audio stream holds no sample"
     return wave

@@ -21,8 +21,12 @@ from pipeline.errors import UserError
 from pipeline.models.checkpoint import assign, fitted, read, read_raw, replaced
 from pipeline.models.spectrograms import vast_slices
 
-#: What the released iter3+ checkpoints switch on beside the class's defaults.
-REAL: dict[str, Any] = {"relative_position_embedding": True, "gru_rel_pos": True, "deep_norm": True}
+#: `cfg` of BEATs_iter3_plus_AS2M.pt where it is not the class's default, for files that hold none (VAST's and GRAM's).
+#: Its layerdrop (.05) is left out: numpy draws it, so the two passes of gradient caching would drop different layers.
+REAL: dict[str, Any] = {
+    "relative_position_embedding": True, "gru_rel_pos": True, "deep_norm": True, "max_distance": 800,
+    "dropout": 0.0, "attention_dropout": 0.0, "layer_wise_gradient_decay_ratio": 0.6,
+}  # fmt: skip
 TINY: dict[str, Any] = REAL | {
     "embed_dim": 16, "encoder_layers": 2, "encoder_embed_dim": 24, "encoder_ffn_embed_dim": 48,
     "encoder_attention_heads": 2, "conv_pos": 8, "conv_pos_groups": 2, "num_buckets": 16, "max_distance": 64,

@@ -1,7 +1,7 @@
 """Caption generation as VAST does it: beam search and top-k sampling over pieces that a decoder reads off [MASK].
 
 Beam search: scores are log-probabilities divided by length ** penalty, as in transformers. Batched; what a clip gets
-does not depend on the others of its batch.
+does not depend on the others of its batch. No caption is empty: its first piece is never [SEP].
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def beam(decoder: Decoder, tokenizer: Tokenizer, how: Captions) -> list[list[int
     finished: list[list[int]] = [[] for _ in range(decoder.clips)]
     for step in range(1, length + 1):
         n, width = live.shape
-        scores = _next(decoder, tokenizer, ids[:, :, -1].flatten())
+        scores = _next(decoder, tokenizer, ids[:, :, -1].flatten(), step == 1)
         total = (live[:, :, None] + scores.view(n, width, -1)).flatten(1)
         top, place = total.topk(min(2 * beams, total.shape[1]))
         source, piece = place // scores.shape[-1], place % scores.shape[-1]
@@ -73,7 +73,7 @@ def sample(decoder: Decoder, tokenizer: Tokenizer, how: Captions, draws: Tensor)
     newest = torch.full((n, samples), tokenizer.cls, device=device)
     over = torch.zeros(n, samples, dtype=torch.bool, device=device)
     for step in range(length):
-        top, piece = _next(decoder, tokenizer, newest.flatten()).topk(how.top_k)
+        top, piece = _next(decoder, tokenizer, newest.flatten(), step == 0).topk(how.top_k)
         below = top.softmax(1).cumsum(1) <= draws[clips, :, step].view(-1, 1)
         drawn = piece.gather(1, below.sum(1, keepdim=True).clamp_max(how.top_k - 1))
         newest = torch.where(over, tokenizer.sep, drawn.view_as(over))
@@ -93,7 +93,8 @@ def texts(tokenizer: Tokenizer, captions: Sequence[Sequence[int]]) -> list[str]:
     return [tokenizer.decode(caption) for caption in captions]
 
 
-def _next(decoder: Decoder, tokenizer: Tokenizer, newest: Tensor) -> Tensor:
-    """Log-probabilities [B, size] of the next piece; special pieces other than [SEP] have none."""
-    special = torch.tensor([tokenizer.pad, tokenizer.cls, tokenizer.mask], device=newest.device)
-    return decoder.next(newest).index_fill(1, special, -torch.inf).log_softmax(1)
+def _next(decoder: Decoder, tokenizer: Tokenizer, newest: Tensor, first: bool) -> Tensor:
+    """Log-probabilities [B, size] of the next piece; special pieces have none, but for [SEP] after the first."""
+    special = [tokenizer.pad, tokenizer.cls, tokenizer.mask] + [tokenizer.sep] * first
+    ruled_out = torch.tensor(special, device=newest.device)
+    return decoder.next(newest).index_fill(1, ruled_out, -torch.inf).log_softmax(1)

@@ -44,7 +44,7 @@ def config(settings: Settings) -> vast_full.Config:
         vision=replace(vision, drop_path=settings.vision.drop_path),
         audio=audio,
         text=text,
-        frames=settings.media.chunks,
+        frames=settings.training.frames or settings.media.chunks,
         slices=settings.audio.slices,
         embedding=settings.vast.width,
     )

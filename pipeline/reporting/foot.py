@@ -66,6 +66,7 @@ def _trained(settings: Settings, measured: Measured) -> str:
     trained = [run for run in measured.runs if settings.trained(run)]
     for corpus in dict.fromkeys(name for run in trained for name in settings.train_corpora(run)):
         train = manifests.usable(manifests.read(paths.manifest(settings, corpus)), "train")
+        train = train[train["status"] == "ok"]  # no run trains on clips that lack a modality
         clips += len(train)
         concepts |= {f"{corpus}:{name}" if settings.corpus(corpus).kind == "scenes" else name
                      for names in train["concepts"] for name in names}  # fmt: skip

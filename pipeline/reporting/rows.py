@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.ranks import FULL, Key
+from pipeline.ranks import FULL, Key, Ranking
 from pipeline.reporting import quoted
 from pipeline.reporting.contrasts import AVERAGE
 from pipeline.reporting.measured import Measured
@@ -33,6 +33,7 @@ class Rows:
         key: Key | None,
         corpus: str,
         note: str = "",
+        measure: str = "R@1",
     ) -> Record:
         """A measured number; `key` is what was ranked, None for an average over corpora."""
         one = self.measured.ranking(run, corpus, key)[0] if key else None
@@ -42,13 +43,13 @@ class Rows:
         return Record.of(
             self.name, section, self.labels[run], column, estimate, n_evaluated=len(one.query) if one else None,
             n_protocol=self._protocol(corpus, key) if key else None, seeds=self.measured.seeds[run], score=score,
-            run=run, note=note, chance=100 * one.chance() if one else None, **theirs,
+            run=run, note=note, chance=_chance(one, measure), **theirs,
         )  # fmt: skip
 
     def one(self, section: str, run: str, key: Key, corpus: str, column: str, measure: str = "R@1") -> Record:
         """What the ranks of `key` give on a corpus; `column`: what follows the corpus."""
         estimate = self.measured.estimate(run, corpus, key, measure)
-        return self.record(section, run, key.score, f"{corpus}.{column}", estimate, key, corpus)
+        return self.record(section, run, key.score, f"{corpus}.{column}", estimate, key, corpus, measure=measure)
 
     def _protocol(self, corpus: str, key: Key) -> int | None:
         """Queries that the protocol asks for: the scale's clips, where queries are clips."""
@@ -90,3 +91,9 @@ class Rows:
         if list(keys) == self.measured.corpora:
             found.append(self.record(section, run, score, f"{AVERAGE}.{column}", mean(estimates), None, ""))
         return [Record(**(vars(record) | {"chance": None})) for record in found]
+
+
+def _chance(one: Ranking | None, measure: str) -> float | None:
+    """In %, what a random order would reach of a recall `R@k`; None for other measures."""
+    kind, _, k = measure.partition("@")
+    return 100 * one.chance(int(k)) if one and kind == "R" else None

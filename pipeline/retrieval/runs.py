@@ -34,12 +34,12 @@ def run_gallery(
 
 
 def origin(settings: Settings, run: str, seed: int, corpus: str) -> dict[str, Any]:
-    """What a run's embeddings are made of: run, seed, corpus, digests of manifest, of weights (`model`) and their own.
+    """What a run's embeddings are made of: run, seed, corpus, digests of clips, of weights (`model`) and their own.
 
     A UserError if the weights that lie there now are others (somebody's released model has none there).
     """
     path = paths.embeddings(settings, run, seed, corpus)
-    about = {"run": run, "seed": seed, "corpus": corpus, "manifest": sha256(paths.manifest(settings, corpus))}
+    about = {"run": run, "seed": seed, "corpus": corpus, "manifest": written.digest(settings, corpus)}
     stored, weights = load_metadata(path), paths.model(settings, run, seed) / "weights.safetensors"
     check(path, stored, f"embed {run} again", **about)
     if weights.is_file():

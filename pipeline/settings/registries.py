@@ -25,6 +25,7 @@ class Corpus(Strict):
     options: dict[str, float | int | str | bool] = Field(default={}, description="of its kind of corpus")
     coverage: float | None = Field(default=None, ge=0, le=1, description="least share of usable clips; none: media's")
     geometry: Literal["squash", "crop"] | None = Field(default=None, description="of its frames; none: vision's")
+    slices: int | None = Field(default=None, gt=0, description="10.24 s slices of its sounds; none: audio's")
 
 
 class Options(Strict):

@@ -26,6 +26,8 @@ from pipeline.settings.stages import (
 from pipeline.settings.strict import Strict
 
 Scale = Literal["smoke", "mini", "paper"]
+#: Stages whose jobs may ask a cluster for more than others.
+Asking = Literal["features", "vast", "train", "tune", "trace", "embed", "match", "rank", "leakage"]
 #: Tables in the shape of the paper's Table 1, which is re-ranked by matching.
 RERANKED = ("table1", "table1_all", "table1_tuned")
 
@@ -38,7 +40,7 @@ class Settings(Strict):
     seed: int
     threads: int = Field(gt=0)
     threads_beside: int = Field(gt=0)
-    jobs: dict[str, Job] = Field(default={}, description="by stage: what its jobs ask a cluster for")
+    jobs: dict[Asking, Job] = Field(default={}, description="by stage: what its jobs ask a cluster for")
     media: Media
     vision: VisionTower
     audio: AudioTower
@@ -149,6 +151,10 @@ class Settings(Strict):
     def geometry(self, corpus: str) -> Literal["squash", "crop"]:
         """How the frames of a corpus become squares."""
         return self.corpus(corpus).geometry or self.vision.geometry
+
+    def slices(self, corpus: str) -> int:
+        """How many slices of 10.24 s the released VAST hears of a corpus's sounds."""
+        return self.corpus(corpus).slices or self.audio.slices
 
     def only(self, probe: str) -> Settings:
         """These settings with a probe as their only corpus, the others beside it: what a stage sees that makes it."""

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from pipeline.training.processes import Place, group, launch
 from pipeline.training.train import Recipe, final, recipe
 from pipeline.training.validation import validate
 
+#: What a training leaves; the last is written last.
+FILES = ("weights.safetensors", loop.METRICS, "run.json")
 #: Parts of the released checkpoint that retrieval never runs.
 UNUSED = ("vision.text.", "vision.logit_scale", "vision.visual.head.", "heads.subtitle.", "fused.vs.", "fused.vas.",
           "types.subtitle", "project.subtitle.", "text.cls.")  # fmt: skip
@@ -31,7 +34,8 @@ UNUSED = ("vision.text.", "vision.logit_scale", "vision.visual.head.", "heads.su
 def train(settings: Settings, run: str, seeds: list[int]) -> None:
     """Train the seeds of a run; each writes weights.safetensors, metrics.jsonl and run.json to its model folder.
 
-    A training whose files are written leaves no resume state: two checkpoints are 30 GB at the paper's size.
+    A training whose files are written leaves no checkpoints (two are 30 GB at the paper's size) but links to its files:
+    a workflow that was not there to record its end gets them back instead of hours of training.
     """
     wanted, there = settings.training.devices, torch.cuda.device_count()
     if there < wanted:
@@ -71,6 +75,11 @@ def _train(settings: Settings, run: str, seed: int, how: Recipe, data: Data, pla
         }
     }
     state = paths.state(settings, run, str(seed), digest(about))
+    folder, ended = paths.model(settings, run, seed), state / "ended"
+    if all((ended / name).is_file() for name in FILES):
+        if place.rank == 0:
+            linked(ended, folder)
+        return
     tables = {corpus: written.usable(settings, corpus, "val") for corpus in how.corpora}
 
     def measure() -> dict[str, float]:
@@ -99,13 +108,23 @@ def _train(settings: Settings, run: str, seed: int, how: Recipe, data: Data, pla
     place.any(True)  # a process that finds the training finished may still read its checkpoint
     if first:
         _write(settings, run, seed, model)
-        folder = paths.model(settings, run, seed)
         with files.atomic(folder / loop.METRICS) as temporary:
             shutil.copyfile(state / loop.METRICS, temporary)
         about |= {"clips": len(data.clips), "validation": final(state), "host": platform.node()}
         about |= {"torch": torch.__version__, "wall_seconds": time.monotonic() - begun}
         files.write_json(folder / "run.json", about)
-        shutil.rmtree(state, ignore_errors=True)
+        linked(folder, ended)
+        for path in state.iterdir():
+            if path != ended:
+                path.unlink()
+
+
+def linked(source: Path, target: Path) -> None:
+    """Give a training's files in one folder a place in another too, at no cost of disk."""
+    for name in FILES:
+        with files.atomic(target / name) as temporary:
+            temporary.unlink()
+            os.link(source / name, temporary)
 
 
 def _write(settings: Settings, run: str, seed: int, model: nn.Module) -> None:

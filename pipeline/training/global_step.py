@@ -32,8 +32,8 @@ from pipeline.settings import Settings
 from pipeline.training.processes import Place
 from pipeline.training.train import Recipe
 
-#: Even share of a mined negative's weight, so that no row is without one.
-EVEN = 1e-4
+#: What the releases add to each probability that a negative is drawn by, so that no row is without one.
+LEAST = 1e-4
 
 
 class Data:
@@ -206,13 +206,7 @@ class Step:
             similarity = (self._similarity(embeddings) / floored(self.model.temperature).detach()).float().cpu()
         allowed = equal[:, None] != equal
         draws = loop.generator(self.seed, 6, step, self.place.rank)
-        chosen = []
-        for logits in (similarity, similarity.T):
-            weights = (logits.masked_fill(~allowed, -torch.inf).softmax(1).nan_to_num(0) + EVEN) * allowed
-            # A batch of one caption has no negative: the row itself is drawn and left out of the loss.
-            weights = torch.where(weights.any(1, keepdim=True), weights, torch.eye(len(weights)))
-            chosen.append(torch.multinomial(weights, 1, generator=draws)[:, 0])
-        return chosen[0], chosen[1]
+        return drawn(similarity, allowed, draws), drawn(similarity.T, allowed, draws)
 
     def _similarity(self, embeddings: dict[str, Tensor]) -> Tensor:
         """[local, local] of texts and clips, by what the run's objective makes larger for pairs."""
@@ -237,3 +231,14 @@ class Step:
             target = torch.full((len(texts),), label, device=device)
             losses.append(F.cross_entropy(logits, target, reduction="none"))
         return (torch.stack(losses) * ordinary.to(device)).sum() / (3 * self.local)
+
+
+def drawn(logits: Tensor, allowed: Tensor, generator: torch.Generator) -> Tensor:
+    """A column [B] a row of logits [B, B], drawn as the releases do: by softmax + 1e-4 among those allowed.
+
+    The own pair has its share of the softmax: where it takes nearly all, the draw is nearly even. A batch of one
+    caption has no negative: the row itself is drawn, and left out of the loss.
+    """
+    weights = (logits.softmax(1) + LEAST) * allowed
+    weights = torch.where(weights.any(1, keepdim=True), weights, torch.eye(len(weights)))
+    return torch.multinomial(weights, 1, generator=generator)[:, 0]

@@ -94,10 +94,10 @@ def read(settings: Settings, corpus: str, split: str, tokenizer: Tokenizer | Non
 
 def _features(settings: Settings, modality: str, corpus: str, split: str, clips: list[str]) -> Tensor:
     path = paths.features(settings, modality, corpus)
-    if not path.is_file():
-        raise UserError(f"{path}: missing; run: python -m pipeline features --modality {modality} --corpus {corpus}")
-    metadata = files.load_metadata(path)
     remedy = f"run: python -m pipeline features --modality {modality} --corpus {corpus}"
+    if not path.is_file():
+        raise UserError(f"{path}: missing; {remedy}")
+    metadata = files.load_metadata(path)
     check(path, metadata, remedy, manifest=files.sha256(paths.manifest(settings, corpus)))
     if metadata["ids"].get(split) != clips:
         raise UserError(f"{path}: other clips than the manifest's in split {split}; delete it and extract again")

@@ -1,8 +1,9 @@
 """What each part of the initial model has learnt, on validation, a corpus a column.
 
 Matching: AUC of a caption's own clip against a random other clip and against a hard one (drawn as in training, by the
-contrastive similarity). Contrast: R@1 of text to each fused condition beside chance. Captioning: CIDEr of generated
-captions beside that of the same captions dealt to other clips, and the share not found among the training captions.
+contrastive similarity), null where all clips have one caption. Contrast: R@1 of text to each fused condition beside
+chance. Captioning: CIDEr of generated captions beside that of the same captions dealt to other clips, and the share not
+found among the training captions.
 """
 
 from __future__ import annotations
@@ -55,8 +56,10 @@ def contrast_and_matching(model: models.Vast, split: Split, draws: torch.Generat
     similarity = vectors["text"] @ vectors["fused_va"].T / model.contrast.temperature
     own = _probability(model, split, lower, split.clip)
     for label, weights in (("random", torch.zeros_like(similarity)), ("hard", similarity)):
-        other = _probability(model, split, lower, losses.negatives(weights, ~hits, draws))
-        found[f"matching AUC {label}"] = measures.auc(own, other)
+        clips = losses.negatives(weights, ~hits, draws)
+        asked = clips >= 0  # a caption of all clips has no other
+        other = _probability(model, split, lower, clips.clamp_min(0))
+        found[f"matching AUC {label}"] = measures.auc(own[asked], other[asked]) if asked.any() else None
     return found
 
 

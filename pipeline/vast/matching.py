@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline import files, loop, low_precision, paths
+from pipeline import files, loop, low_precision, paths, written
 from pipeline.digests import code_digest, digest
 from pipeline.models import vast as models
 from pipeline.settings import Settings
@@ -34,9 +34,8 @@ def match(settings: Settings, corpus: str) -> None:
     model.to(low_precision.chosen("auto", cpu))
     weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")
     towers = [paths.tower_digest(settings, m) for m in ("vision", "audio")]
-    manifest = files.sha256(paths.manifest(settings, corpus))
-    made_of = [weights, towers, manifest, settings.retrieval.gallery, settings.seed, low_precision.name("auto", cpu)]
-    made_of += [PART, code_digest("pipeline.vast.matching")]
+    made_of = [weights, towers, written.digest(settings, corpus), settings.retrieval.gallery, settings.seed]
+    made_of += [low_precision.name("auto", cpu), PART, code_digest("pipeline.vast.matching")]
     state = paths.state(settings, "matching", corpus, digest(made_of))
     split = data.read(settings, corpus, "test", tokenizer)
     clips, captions = gallery(split, settings.retrieval.gallery, settings.seed)
@@ -60,8 +59,8 @@ def gallery(split: Split, size: int, seed: int) -> tuple[Tensor, Tensor]:
 def about(settings: Settings, corpus: str, split: Split, clips: Tensor, weights: str) -> dict[str, Any]:
     """Metadata of the file; `weights`: digest of those of the model."""
     ids = [split.clips[row] for row in clips.tolist()]
-    manifest = files.sha256(paths.manifest(settings, corpus))
-    return {"ids": ids, "corpus": corpus, "manifest": manifest, "model": weights, "seed": settings.seed}
+    made_of = {"manifest": written.digest(settings, corpus), "model": weights}
+    return {"ids": ids, "corpus": corpus, "seed": settings.seed} | made_of
 
 
 @torch.inference_mode()

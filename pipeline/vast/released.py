@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline import files, low_precision, manifest, paths
+from pipeline import files, low_precision, manifest, paths, written
 from pipeline.clips import Clips
-from pipeline.digests import digest
+from pipeline.digests import code_digest, digest
 from pipeline.errors import UserError
 from pipeline.models import bert, released, vast_full
 from pipeline.pooled import origin
@@ -86,10 +86,11 @@ def match(settings: Settings, corpus: str) -> None:
     model = released.stored(settings).to(released.device())
     words = released.tokenizer(settings)
     weights = files.sha256(paths.model(settings, "vast", 0) / "weights.safetensors")
-    made_of = [weights, files.sha256(paths.manifest(settings, corpus)), settings.retrieval.gallery, settings.seed]
+    made_of = [weights, written.digest(settings, corpus), settings.retrieval.gallery, settings.seed]
     seen = [paths.decode_digest(settings, corpus), *(paths.tower_digest(settings, one) for one in ("vision", "audio"))]
-    precision = low_precision.name("auto", released.device())
-    state = paths.state(settings, "matching", corpus, digest([made_of, seen, precision]))
+    how = [settings.vast.text.length, low_precision.name("auto", released.device())]
+    key = digest([made_of, seen, how, code_digest("pipeline.vast.released")])
+    state = paths.state(settings, "matching", corpus, key)
     split = data.read(settings, corpus, "test", words)
     rows, captions = matching.gallery(split, settings.retrieval.gallery, settings.seed)
     clips = Clips(settings, {corpus: manifest.usable(manifest.read(paths.manifest(settings, corpus)), "test")})

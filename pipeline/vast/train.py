@@ -3,7 +3,8 @@
 One corpus a batch, in turns proportional to the corpora's captions: negatives come from the clip's own corpus. The
 other clip of a matching pair is mined by the contrastive similarity among all training clips of the corpus (their
 embeddings are a product of cached features), the other text within the batch; half of either is drawn evenly.
-Deviations: VAST mines both in the batch, all by similarity; captioning scores the pieces of training captions alone.
+Deviations: VAST mines both in the batch, all by similarity, its softmax over the own pair too; captioning scores the
+pieces of training captions alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipeline.settings import Settings
 from pipeline.vast import data, embed, losses
 from pipeline.vast.data import Split
 from pipeline.vast.initialise import initialise
+from pipeline.vast.measures import recall_at_1
 
 #: Share of the negatives that is drawn evenly: with hard ones alone, matching stays at its prior for long.
 EVEN = 0.5
@@ -163,7 +165,5 @@ def validated(model: models.Vast, splits: dict[str, Split], run: str) -> dict[st
         vectors = embed.embeddings(model, split)
         single = {name: z for name, z in vectors.items() if not name.startswith("fused")}
         found |= {f"{corpus}/{key}": value for key, value in collapse(single, f"{run} {corpus}").items()}
-        best = (vectors["text"] @ vectors["fused_va"].T).argmax(1)
-        hit = split.hits()[torch.arange(len(best)), best]
-        found[f"R@1 {corpus}"] = 100 * float(hit.float().mean())
+        found[f"R@1 {corpus}"], _ = recall_at_1(vectors["text"] @ vectors["fused_va"].T, split.hits())
     return found

@@ -64,6 +64,12 @@ def test_a_comment_runs_nothing_again(smoke: Path, tmp_path: Path) -> None:
     assert edited(smoke, tmp_path, "pipeline/training/train.py", "\nimport", "\n# a comment\nimport") == {}
 
 
+def test_a_lower_floor_of_coverage_plans_and_renders_nothing_again(smoke: Path, tmp_path: Path) -> None:
+    counts = edited(smoke, tmp_path, "params/corpora.yaml", "scenes:\n", "scenes:\n  coverage: 0.5\n")
+    assert counts["manifest"] == 1
+    assert not {"plan", "render", "decode"} & set(counts)
+
+
 def test_an_operator_of_an_objective_trains_again(smoke: Path, tmp_path: Path) -> None:
     counts = edited(smoke, tmp_path, "pipeline/objectives/gram.py", "others, temperature,", "others, 2 * temperature,")
     assert sum(count for name, count in counts.items() if name.startswith("train_")) == 2

@@ -280,6 +280,33 @@ def test_gradients_are_handed_over_and_not_copied() -> None:
     assert parameter.grad.data_ptr() == place
 
 
+def test_negatives_are_drawn_as_released() -> None:
+    """The own pair takes its share of the softmax: next to a sure one the others are drawn nearly evenly."""
+    allowed = torch.tensor([[False, True, True, True, False]]).expand(5, -1)  # the last has an equal caption
+
+    def shares(own: float) -> Tensor:
+        logits = torch.tensor([[own, 3.0, 0.0, 0.0, -9.0]]).expand(5, -1)
+        every = [global_step.drawn(logits, allowed, torch.Generator().manual_seed(seed)) for seed in range(4000)]
+        return torch.bincount(torch.cat(every), minlength=5) / 20000
+
+    for own in (6.0, 60.0):
+        weights = torch.tensor([own, 3.0, 0.0, 0.0, -9.0]).softmax(0)[1:4] + 1e-4
+        expected = torch.tensor([0.0, *(weights / weights.sum()).tolist(), 0.0])
+        torch.testing.assert_close(shares(own), expected, atol=0.015, rtol=0)
+    alone = global_step.drawn(torch.zeros(3, 3), torch.zeros(3, 3, dtype=torch.bool), torch.Generator())
+    assert alone.tolist() == [0, 1, 2]
+
+
+def test_a_model_has_as_many_frame_embeddings_as_training_frames(here: Path) -> None:
+    """What training never moves must not stand between: in evaluation the trained ones are repeated."""
+    s = settings()
+    few = s.model_copy(update={"training": s.training.model_copy(update={"frames": 2})})
+    assert released.config(few).frames == 2
+    assert released.config(s).frames == s.media.chunks
+    shown = key_map.stretch(torch.tensor([[[1.0], [2.0]]]), 8)
+    assert shown.flatten().tolist() == [1.0] * 4 + [2.0] * 4
+
+
 def test_training_resumes_to_the_same_tensors_and_is_embedded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s = settings()
     call(s, "pipeline.training.train.train", "unialign", [0])
@@ -291,8 +318,8 @@ def test_training_resumes_to_the_same_tensors_and_is_embedded(here: Path, monkey
     assert "vast.audio.patch_embedding.weight" in changed
     tied = {"vast.text.cls.predictions.decoder.weight"}
     assert not any(name.removeprefix("vast.").startswith(everything.UNUSED) for name in changed - tied)
-    state = paths.state(s, "unialign", "0")
-    assert not list(state.iterdir())
+    (state,) = paths.state(s, "unialign", "0").iterdir()
+    assert [left.name for left in state.iterdir()] == ["ended"]  # no checkpoint
     taken, loss = [], everything.Step.loss
 
     def stops(self: everything.Step, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -302,12 +329,18 @@ def test_training_resumes_to_the_same_tensors_and_is_embedded(here: Path, monkey
         return loss(self, step)
 
     monkeypatch.setattr(everything.Step, "loss", stops)
+    before = {file.name: file.read_bytes() for file in weights.parent.iterdir()}
+    shutil.rmtree(weights.parent)  # as Snakemake does with what it was not there to record
+    call(s, "pipeline.training.train.train", "unialign", [0])
+    assert {file.name: file.read_bytes() for file in weights.parent.iterdir()} == before
+    assert not taken
+    shutil.rmtree(state)
     with pytest.raises(KeyboardInterrupt):
         call(s, "pipeline.training.train.train", "unialign", [0])
-    assert [checkpoints.steps(left) for left in state.iterdir()] == [[2]]
+    assert checkpoints.steps(state) == [2]
     call(s, "pipeline.training.train.train", "unialign", [0])
     assert taken == [0, 1, 2, 3, 2, 3]
-    assert not list(state.iterdir())
+    assert not checkpoints.steps(state)
     assert all(torch.equal(tensor, once[name]) for name, tensor in load_tensors(weights).items())
     record = json.loads((weights.parent / "run.json").read_text())
     assert "val/mean/cosine/R1" in record["validation"]

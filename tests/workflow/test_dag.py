@@ -58,6 +58,27 @@ def test_at_paper_scale_no_training_starts_before_every_corpus_is_covered(tmp_pa
     assert 'global_resources.setdefault("download", 1)' in (ROOT / "workflow" / "Snakefile").read_text()
 
 
+def test_what_reads_written_captions_waits_for_them(tmp_path: Path) -> None:
+    settings = load("paper", ROOT, "vggsound")
+    ranks = str(paths.ranks(settings, "gram", 0, "vggsound"))
+    zero_shot = str(paths.embeddings(settings, "imagebind-released", 0, "vggsound"))
+    project = copy_project(tmp_path)
+    config = ("--config", "scale=paper", "preset=vggsound")
+    output = run(project, "snakemake", "-n", ranks, zero_shot, *config).stdout
+    written = str(paths.captions(settings, "vggsound"))
+    for rule in ("train_", "embed_seeds", "embed_imagebind_released", "match_top", "rank_"):
+        (inputs,) = {block.split("output:")[0] for block in output.split("\nrule ") if block.startswith(rule)}
+        assert written in inputs, rule
+
+
+def test_every_stage_that_is_told_its_threads_asks_for_them() -> None:
+    """Else a cluster gives one processor to a process of sixteen threads."""
+    for file in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
+        for rule in re.split(r"(?m)^ *rule\b", file.read_text())[1:]:
+            if "stage_beside(" in rule:
+                assert "threads: SETTINGS.threads_beside" in rule, (file.name, rule[:60])
+
+
 def test_two_gpu_jobs_share_a_limit(tmp_path: Path) -> None:
     """The Snakefile's own line, in a workflow of two jobs that would run beside one another without it."""
     text = (ROOT / "workflow" / "Snakefile").read_text()

@@ -31,6 +31,7 @@ def test_every_scale_loads(scale: str) -> None:
             "frozen_layers: 2",
             "vast.text: frozen_layers 2: must be fewer than layers, 2",
         ),
+        ("params/smoke.yaml", "threads: 1", "threads: 1\njobs: {trian: {}}", "jobs.trian"),
         ("params/smoke.yaml", "threads: 1", "threads: 0", "params/smoke.yaml: threads: Input should be greater than 0"),
         ("params/runs.yaml", "{method: gram}", "{method: grim}", "runs.gram.method: unknown method 'grim'"),
         ("params/smoke.yaml", "  scenes:", "  scense:", "params/smoke.yaml: corpora.scense: unknown corpus"),

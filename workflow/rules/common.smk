@@ -1,5 +1,6 @@
 # Settings, targets and what all rules share.
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,33 @@ def code_of(function, subject=""):
     return code_digest(resolve(SETTINGS, function, subject).rpartition(".")[0])
 
 
+def seen_and_heard(corpora):
+    """Digest of what of a clip a whole model sees and hears, where that is a setting of the corpus."""
+    return digest({corpus: SETTINGS.slices(corpus) for corpus in corpora})
+
+
+def embedded_as(runs):
+    """Digest of what settings alone make of embeddings: slices of sounds, scores that a training leaves behind."""
+    stale = {run: SETTINGS.stale(run) for run in runs}
+    return digest([seen_and_heard(CORPORA), stale])
+
+
+def reported_as(table):
+    """Digest of what a table is told: its rows, its protocol, the benchmarks it averages, scores that cannot head it."""
+    entry = SETTINGS.tables[table]
+    stale = {run: SETTINGS.stale(run) for run in entry.runs}
+    stands_for = {corpus: SETTINGS.corpus(corpus).stands_for for corpus in CORPORA}
+    return digest(
+        [
+            entry.model_dump(),
+            SETTINGS.retrieval.model_dump(),
+            BENCHMARKS,
+            stale,
+            stands_for,
+        ]
+    )
+
+
 def log_of(name):
     return f"logs/{SETTINGS.folder}/{name}.log"
 
@@ -82,9 +110,10 @@ def benchmark_of(name):
 
 
 def failure(table):
-    """What kept MLflow from showing a table, "" if nothing did."""
+    """What kept MLflow from showing a table and when, "" if nothing did: it is offered again until it is shown."""
     shown = paths.table(SETTINGS, table, "mlflow.json")
-    return json.loads(shown.read_text()).get("error", "") if shown.is_file() else ""
+    error = json.loads(shown.read_text()).get("error", "") if shown.is_file() else ""
+    return f"{error} {shown.stat().st_mtime_ns}" if error else ""
 
 
 def begin_or_stop():
@@ -149,7 +178,7 @@ def read_by(trains, corpora=CORPORA, initial="vast"):
     if trains == "heads":
         return pooled_files(corpora, initial)
     clips = [paths.manifest(SETTINGS, corpus) for corpus in corpora]
-    return clips + all_shards(paths.shard, corpora)
+    return clips + all_shards(paths.shard, corpora) + written_files(corpora)
 
 
 def seeds_of(run):
@@ -348,9 +377,16 @@ def plan_settings(wildcards):
     entries = [SETTINGS.corpus(wildcards.corpus)]
     if entries[0].kind in ("stories", "sounds"):
         entries += [each for each in SETTINGS.corpora.values() if each.kind == "stamps"]
-    return digest(
-        [[each.model_dump() for each in entries], SETTINGS.media.seconds, SETTINGS.seed]
-    )
+    planned = [corpus_digest(each) for each in entries]
+    return digest([planned, SETTINGS.media.seconds, SETTINGS.seed])
+
+
+def corpus_digest(entry):
+    """Digest of what a corpus's clips depend on: not how they are asked of a site, seen, heard, counted or labelled."""
+    asked_of_a_site = {"pause", "cookies", "bytes_per_second", "benchmark"}
+    dump = entry.model_dump(exclude={"coverage", "stands_for", "geometry", "slices"})
+    kept = {k: v for k, v in dump["options"].items() if k not in asked_of_a_site}
+    return digest(dump | {"options": kept})
 
 
 def theory_figures(*names):

@@ -108,6 +108,8 @@ rule check_leakage:
         benchmark_of("leakage")
     conda:
         ENVIRONMENT
+    resources:
+        **asked("leakage"),
     params:
         code=code_digest("pipeline.corpora.leakage"),
         table=digest(SETTINGS.tables["leakage"]),

@@ -35,6 +35,7 @@ for name, runs, seeds in seed_groups([run for run in SINGLE if run not in ZERO_S
             code=lambda wildcards: code_of(
                 "pipeline.embeddings.embed.embed", wildcards.run
             ),
+            settings=lambda wildcards: embedded_as([wildcards.run]),
         shell:
             stage_beside("embed --run {wildcards.run} --seeds {params.seeds}")
 
@@ -47,8 +48,7 @@ for run in ZERO_SHOT:
         input:
             known(SETTINGS.released(run).weights),
             known(SETTINGS.released(run).audio_weights),
-            expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
-            all_shards(paths.shard),
+            read_by("everything"),
         output:
             expand(
                 paths.embeddings(SETTINGS, run, 0, "{corpus}"),

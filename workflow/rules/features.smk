@@ -116,6 +116,7 @@ for modality in ("vision", "audio"):
         params:
             code=code_of("pipeline.features.extract.extract"),
             tower=paths.tower_digest(SETTINGS, modality),
+            slices=lambda wildcards: SETTINGS.slices(wildcards.corpus),
             # A shell command is composed when it runs, after the loop: it must not read the loop's variable.
             modality=modality,
         shell:

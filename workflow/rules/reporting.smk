@@ -23,7 +23,7 @@ rule report_table1:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.reporting.table1"),
-        table=digest([SETTINGS.tables["table1"], SETTINGS.retrieval]),
+        table=reported_as("table1"),
     shell:
         stage("table1")
 
@@ -52,13 +52,7 @@ rule report_scores:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.reporting.scores"),
-        table=digest(
-            [
-                SETTINGS.tables["scores"].model_dump(),
-                SETTINGS.retrieval.model_dump(),
-                SETTINGS.study.model_dump(),
-            ]
-        ),
+        table=digest([reported_as("scores"), SETTINGS.study.model_dump()]),
     shell:
         stage("scores")
 
@@ -85,6 +79,7 @@ rule report_captions:
         benchmark_of("captions")
     conda:
         ENVIRONMENT
+    threads: SETTINGS.threads_beside
     params:
         code=code_digest("pipeline.reporting.captions"),
         settings=digest([SETTINGS.captions, SETTINGS.retrieval.bootstrap]),
@@ -109,7 +104,8 @@ rule track:
         mlflow=1,
     params:
         code=code_digest("pipeline.tracking"),
-        # A table that MLflow did not take is offered again.
         failure=lambda wildcards: failure(wildcards.shown),
+        # Another store is shown everything.
+        store=digest(os.environ.get("MLFLOW_TRACKING_URI", "")),
     shell:
         stage("track --table {wildcards.shown}")

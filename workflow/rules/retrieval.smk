@@ -4,7 +4,6 @@ rule match_top:
         paths.model(SETTINGS, "{run}", "{seed}") / "weights.safetensors",
         paths.embeddings(SETTINGS, "{run}", "{seed}", "{corpus}"),
         lambda wildcards: read_by("everything", [wildcards.corpus]),
-        lambda wildcards: written_files([wildcards.corpus]),
     output:
         paths.own_matching(SETTINGS, "{run}", "{seed}", "{corpus}"),
     log:
@@ -21,7 +20,7 @@ rule match_top:
         gpu=min(GPUS, 1),
     params:
         code=code_digest("pipeline.retrieval.match"),
-        settings=digest(SETTINGS.retrieval),
+        settings=digest([SETTINGS.retrieval, seen_and_heard(BENCHMARKS)]),
     shell:
         stage_beside(
             "match-top --run {wildcards.run} --seeds {wildcards.seed} --corpus {wildcards.corpus}"
@@ -46,7 +45,6 @@ for name, runs, seeds in batches([run for run in OWN if run in BATCHED]):
                 corpus=BENCHMARKS,
             ),
             read_by("everything", BENCHMARKS),
-            written_files(BENCHMARKS),
         output:
             matching_files(runs, seeds),
         log:
@@ -60,7 +58,7 @@ for name, runs, seeds in batches([run for run in OWN if run in BATCHED]):
             runs=listed(runs),
             seeds=listed(seeds),
             code=code_digest("pipeline.retrieval.match"),
-            settings=digest(SETTINGS.retrieval),
+            settings=digest([SETTINGS.retrieval, seen_and_heard(BENCHMARKS)]),
         shell:
             stage_beside("match-top --run {params.runs} --seeds {params.seeds}")
 
@@ -77,7 +75,7 @@ for name, runs, seeds in seed_groups(SINGLE):
                 corpus=CORPORA,
             ),
             lambda wildcards, seeds=seeds: matching_files([wildcards.run], seeds),
-            expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+            MANIFESTS + written_files(),
         output:
             expand(
                 paths.ranks(SETTINGS, "{{run}}", "{seed}", "{corpus}"),
@@ -121,7 +119,7 @@ for name, runs, seeds in batches(SETTINGS.tables["scores"].runs):
                 seed=seeds[: SETTINGS.study.seeds],
                 corpus=CORPORA,
             ),
-            expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+            MANIFESTS + written_files(),
         output:
             expand(
                 paths.study(SETTINGS, "{run}", "{seed}", "{corpus}"),

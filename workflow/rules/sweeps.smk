@@ -19,6 +19,7 @@ for name, runs, seeds in batches([r for r in BATCHED if SETTINGS.initial(r) != r
             benchmark_of(f"train/batch/{name}")
         conda:
             ENVIRONMENT
+        threads: SETTINGS.threads_beside
         params:
             runs=listed(runs),
             seeds=listed(seeds),
@@ -54,10 +55,12 @@ for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING])
             benchmark_of(f"embed/batch/{name}")
         conda:
             ENVIRONMENT
+        threads: SETTINGS.threads_beside
         params:
             runs=listed(runs),
             seeds=listed(seeds),
             code=code_of("pipeline.embeddings.embed.embed", runs[0]),
+            settings=embedded_as(runs),
         shell:
             stage_beside("embed --run {params.runs} --seeds {params.seeds}")
 
@@ -72,7 +75,7 @@ for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING])
                 corpus=CORPORA,
             ),
             matching_files(runs, seeds),
-            expand(paths.manifest(SETTINGS, "{corpus}"), corpus=CORPORA),
+            MANIFESTS + written_files(),
         output:
             expand(
                 paths.ranks(SETTINGS, "{run}", "{seed}", "{corpus}"),
@@ -86,6 +89,7 @@ for name, runs, seeds in batches([run for run in BATCHED if run not in SHARING])
             benchmark_of(f"rank/batch/{name}")
         conda:
             ENVIRONMENT
+        threads: SETTINGS.threads_beside
         params:
             runs=listed(runs),
             seeds=listed(seeds),
@@ -106,6 +110,7 @@ rule geometry:
         benchmark_of("geometry/{table}")
     conda:
         ENVIRONMENT
+    threads: SETTINGS.threads_beside
     params:
         code=code_digest("pipeline.theory.geometry"),
         table=lambda wildcards: digest(SETTINGS.tables[wildcards.table]),
@@ -117,6 +122,7 @@ rule report_sweep:
     input:
         lambda wildcards: per_corpus(paths.ranks, wildcards.table),
         paths.theory(SETTINGS, "geometry/{table}"),
+        PUBLISHED,
     output:
         report(
             table_files("{table}")
@@ -134,9 +140,7 @@ rule report_sweep:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.reporting.sweep"),
-        table=lambda wildcards: digest(
-            [SETTINGS.tables[wildcards.table], SETTINGS.retrieval]
-        ),
+        table=lambda wildcards: reported_as(wildcards.table),
     shell:
         stage("sweep --table {wildcards.table}")
 
@@ -163,8 +167,6 @@ rule report_retrieval:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.reporting.table1"),
-        table=lambda wildcards: digest(
-            [SETTINGS.tables[wildcards.table], SETTINGS.retrieval]
-        ),
+        table=lambda wildcards: reported_as(wildcards.table),
     shell:
         stage("retrieval-table --table {wildcards.table}")

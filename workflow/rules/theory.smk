@@ -1,5 +1,9 @@
 # Theory: corollaries, conflicts in training, growth with M on real modalities, shared content.
-STAMPS = any(entry.kind == "stamps" for entry in SETTINGS.corpora.values())
+STAMPS = [entry for entry in SETTINGS.corpora.values() if entry.kind == "stamps"]
+#: Digest of what the spoken captions and their split depend on, which is that of the stamps.
+SPOKEN = digest(
+    [[corpus_digest(entry) for entry in STAMPS], SETTINGS.media, SETTINGS.seed]
+)
 THEORY = ["corollaries", "conflicts", "modalities"] + (["sharing"] if FORMS else [])
 OPTIONS = SETTINGS.theory
 
@@ -21,6 +25,7 @@ rule corollaries:
         benchmark_of("theory/corollaries")
     conda:
         ENVIRONMENT
+    threads: SETTINGS.threads_beside
     params:
         code=code_digest("pipeline.theory.corollaries"),
         settings=digest([OPTIONS, SETTINGS.seed]),
@@ -41,6 +46,9 @@ rule trace:
         benchmark_of("trace/{run}")
     conda:
         ENVIRONMENT
+    threads: SETTINGS.threads_beside
+    resources:
+        **asked("trace"),
     params:
         code=code_digest("pipeline.training.trace"),
         settings=lambda wildcards: digest([run_digest(wildcards.run), OPTIONS]),
@@ -80,7 +88,7 @@ rule polyglot:
         ENVIRONMENT
     params:
         code=code_digest("pipeline.corpora.polyglot"),
-        settings=digest([SETTINGS.media, SETTINGS.seed]),
+        settings=SPOKEN,
     shell:
         stage("polyglot")
 
@@ -101,7 +109,7 @@ rule polyglot_features:
     threads: SETTINGS.threads
     params:
         code=code_digest("pipeline.features.polyglot"),
-        settings=digest([SETTINGS.vast.text, SETTINGS.audio_candidates]),
+        settings=digest([SPOKEN, SETTINGS.vast.text, SETTINGS.audio_candidates]),
     shell:
         stage("polyglot-features")
 
@@ -118,6 +126,7 @@ rule modalities:
         benchmark_of("theory/modalities")
     conda:
         ENVIRONMENT
+    threads: SETTINGS.threads_beside
     params:
         code=code_digest("pipeline.theory.modalities"),
         settings=digest(
@@ -152,6 +161,7 @@ rule pool_probe:
         corpus="|".join(SETTINGS.probes) or "none",
     conda:
         ENVIRONMENT
+    threads: SETTINGS.threads_beside
     params:
         code=code_of("pipeline.vast.pool.pool"),
     shell:
@@ -185,6 +195,7 @@ for corpus in dict.fromkeys(SETTINGS.run(run).corpora[0] for run in SHARING):
             benchmark_of(f"embed/sharing/{corpus}")
         conda:
             ENVIRONMENT
+        threads: SETTINGS.threads_beside
         params:
             runs=listed(
                 [run for run in SHARING if SETTINGS.run(run).corpora == [corpus]]
@@ -192,6 +203,7 @@ for corpus in dict.fromkeys(SETTINGS.run(run).corpora[0] for run in SHARING):
             seeds=listed(range(SETTINGS.tables["sharing"].seeds)),
             corpus=corpus,
             code=code_of("pipeline.embeddings.embed.embed", SHARING[0]),
+            settings=embedded_as(SHARING),
         shell:
             stage_beside(
                 "embed --run {params.runs} --seeds {params.seeds} --corpus {params.corpus}"
@@ -214,6 +226,7 @@ rule sharing:
         benchmark_of("theory/sharing")
     conda:
         ENVIRONMENT
+    threads: SETTINGS.threads_beside
     params:
         code=code_digest("pipeline.theory.sharing"),
         table=digest(SETTINGS.tables["sharing"]),

@@ -3,9 +3,10 @@ def run_digest(run):
     """Digest of what a run's training depends on."""
     row = SETTINGS.run(run)
     method = SETTINGS.methods[row.method]
-    return digest(
-        [row.model_dump(), method.model_dump(), SETTINGS.training.model_dump()]
-    )
+    trained = [row.model_dump(), method.model_dump(), SETTINGS.training.model_dump()]
+    if SETTINGS.trains(run) == "everything":
+        trained.append(seen_and_heard(SETTINGS.train_corpora(run)))
+    return digest(trained)
 
 
 def run_inputs(run, trains=None):

@@ -14,7 +14,6 @@ rule tune_method:
     threads: SETTINGS.threads_beside
     resources:
         **asked("tune"),
-        gpu=GPUS,
     params:
         code=code_digest("pipeline.training.tune"),
         settings=lambda wildcards: digest(
@@ -26,6 +25,11 @@ rule tune_method:
                 },
                 SETTINGS.tuning.model_dump(),
                 SETTINGS.training.model_dump(),
+                {
+                    run: SETTINGS.stale(run)
+                    for run in SETTINGS.runs
+                    if SETTINGS.run(run).method == wildcards.method
+                },
                 SETTINGS.seed,
             ]
         ),

@@ -26,6 +26,8 @@ if SETTINGS.vast.released:
             benchmark_of("vast")
         conda:
             ENVIRONMENT
+        resources:
+            **asked("vast"),
         params:
             code=code_of("pipeline.vast.train.train"),
             settings=digest([SETTINGS.vast, SETTINGS.vision, SETTINGS.audio]),

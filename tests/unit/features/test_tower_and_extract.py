@@ -71,6 +71,23 @@ def test_from_shards_to_features(settings):
     assert features["val"].shape == (8, settings.audio.tokens, settings.audio.width)
 
 
+def test_a_clip_without_sound_has_audio_features_of_zeros_and_trains_no_tower(settings):
+    convert.convert(settings, "vision")
+    corpus = next(iter(settings.corpora))
+    path = paths.manifest(settings, corpus)
+    table = manifest.read(path)
+    silent = int(table.index[table["clip_id"] == "train-3"][0])
+    table.at[silent, "status"], table.at[silent, "reason"] = "no_audio", "it has no audio stream"
+    table.at[silent, "modalities"] = ["text", "vision"]
+    manifest.write(path, table)
+    assert len(tower.read(settings, "train").waves) == 24 * len(settings.corpora) - 1
+    tower.train(settings)
+    for modality in ("audio", "vision"):
+        extract.extract(settings, modality, corpus)
+        rows = files.load_tensors(paths.features(settings, modality, corpus))["train"].flatten(1).any(1)
+        assert rows.tolist() == [number != 3 or modality == "vision" for number in range(24)]
+
+
 def test_a_shard_of_other_clips_is_refused(settings):
     convert.convert(settings, "vision")
     corpus = next(iter(settings.corpora))

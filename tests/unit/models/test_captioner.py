@@ -103,6 +103,8 @@ def exhaustive(model, tokens, length, penalty):
     def scores(prefix):
         row = model[1](torch.tensor([[*prefix, Pieces.mask]]), tokens)[0, -1].clone()
         row[[Pieces.pad, Pieces.cls, Pieces.mask]] = -torch.inf
+        if len(prefix) == 1:  # no caption is empty
+            row[Pieces.sep] = -torch.inf
         return row.log_softmax(0)
 
     best = ([], -float("inf"))
@@ -159,10 +161,10 @@ def test_samples_have_the_probabilities_of_the_likeliest_pieces(model):
     how = HOW.model_copy(update={"length": 1, "samples": 4000, "top_k": 3})
     found = captioner.sample(decoder(model, 1), Pieces, how, draws(1, how))[0]
     logits = model[1](torch.tensor([[Pieces.cls, Pieces.mask]]), condition(model[2], 1))[0, -1].clone()
-    logits[[Pieces.pad, Pieces.cls, Pieces.mask]] = -torch.inf
+    logits[[Pieces.pad, Pieces.cls, Pieces.mask, Pieces.sep]] = -torch.inf
     top, pieces = logits.topk(3)
     pieces = pieces.tolist()
-    share = [sum((row[0] if row else Pieces.sep) == piece for row in found) / len(found) for piece in pieces]
+    share = [sum(row[0] == piece for row in found) / len(found) for piece in pieces]
     torch.testing.assert_close(torch.tensor(share), top.softmax(0), rtol=0, atol=0.03)
 
 

@@ -174,6 +174,17 @@ def test_beats_released_names_and_config(tmp_path: Path) -> None:
         beats.load(path)
 
 
+def test_beats_of_a_file_without_cfg_is_the_released_model() -> None:
+    """Relative positions by distances up to 800, no dropout: what the cfg of BEATs_iter3_plus_AS2M.pt says."""
+    with torch.device("meta"):
+        tower = beats.Beats()
+    attention = [layer.self_attn for layer in tower.encoder.layers]
+    assert {(one.max_distance, one.num_buckets, one.gru_rel_pos) for one in attention} == {(800, 320, True)}
+    assert {one.p for one in tower.modules() if isinstance(one, torch.nn.Dropout)} == {0.0}
+    assert {layer.deep_norm for layer in tower.encoder.layers} == {True}
+    assert (tower.encoder.layer_wise_gradient_decay_ratio, tower.encoder.layerdrop) == (0.6, 0.0)
+
+
 def test_bert_without_condition_is_transformers_encoder() -> None:
     from transformers import BertConfig, BertModel
 

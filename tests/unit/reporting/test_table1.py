@@ -143,6 +143,9 @@ def test_known_answers(settings, capsys):
     assert main["ci_low"] < 65 < main["ci_high"]
     assert main["chance"] == pytest.approx(0.5)
     assert main["paper"] is None
+    for measure, chance in (("R@5", 2.5), ("R@10", 5), ("MRR", None)):
+        found = one(rows, section="measures", row="gram", column=f"scenes.t2va.{measure}")
+        assert found["chance"] == (chance and pytest.approx(chance))
     assert one(rows, section="main", row="gram", column="average.va2t")["value"] == pytest.approx(65)
     assert one(rows, section="main", row="vast", column="scenes.t2va")["sd"] is None
     assert one(rows, section="scores", row="gram", column="scenes.t2va", score="fused")["value"] == pytest.approx(55)
