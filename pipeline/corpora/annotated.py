@@ -109,6 +109,9 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
         known = sums.get(given.name, "") if given else "" if first else journal.sums.get(name, "")
         called = given.name if given else target.name
         outcome, digest = _checked(outcome, target, called, recipe["sha256"] or known, settings.media.time_limit)
+        if given is None and outcome.status == "decode_error":
+            remedy = f"to fetch it again delete {target} and {paths.rendered(settings, corpus, shard)}"
+            outcome = replace(outcome, reason=f"{outcome.reason}; {remedy}")
         if digest and given is None and not known:
             journal.keep(name, digest)
         rows.append({"clip_id": name, "sha256": digest, "status": outcome.status, "reason": outcome.reason})

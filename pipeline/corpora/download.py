@@ -18,10 +18,14 @@ from typing import Any
 from pipeline.errors import UserError
 
 #: The site's limits and troubles, which say nothing of the clip, though the line may call it unavailable.
-LIMITED = re.compile(r"rate.?limit|try again later|too many requests|not a bot|HTTP Error (429|5\d\d)", re.IGNORECASE)
+LIMITED = re.compile(
+    r"rate.?limit|try again later|too many requests|not a bot|captcha|not available on this app|"
+    r"latest version of youtube|HTTP Error (429|5\d\d)",
+    re.IGNORECASE,
+)
 PERMANENT = re.compile(
     r"unavailable|private|removed|terminated|deleted|copyright|(?<!format is )not available|does not exist|"
-    r"members-only|confirm your age|violat|unsupported url|no video formats|live event",
+    r"members-only|confirm your age|violat|unsupported url|live event",
     re.IGNORECASE,
 )
 
@@ -117,7 +121,9 @@ def _parameters(
         "outtmpl": f"{name}.%(ext)s",
         "format": f"bv*[height<={height}][ext=mp4]+ba[ext=m4a]/b[height<={height}][ext=mp4]/b[height<={height}]/b",
         "merge_output_format": "mp4",
-        "remuxvideo": "mp4",
+        # What comes in another container is put into mp4, whose name is looked for.
+        "postprocessors": [{"key": "FFmpegVideoRemuxer", "preferedformat": "mp4"}],
+        "final_ext": "mp4",
         "ffmpeg_location": get_ffmpeg_exe(),
         "ratelimit": politeness.bytes_per_second,
         "sleep_interval": politeness.pause,

@@ -61,7 +61,8 @@ def merge(settings: Settings, corpus: str) -> None:
     record = coverage(made)
     least = settings.coverage(corpus)
     where = "media" if settings.corpus(corpus).coverage is None else f"corpora.{corpus}"
-    _enough(record, corpus, least, where, paths.rendered(settings, corpus, "<shard>"))
+    kept = [paths.rendered(settings, corpus, "<shard>"), paths.fetched(settings, corpus, "<shard>")]
+    _enough(record, corpus, least, where, kept)
     write_json(paths.coverage(settings, corpus), {"corpus": corpus, "floor": least, "splits": record})
     manifest.write(paths.manifest(settings, corpus), made)
 
@@ -85,7 +86,7 @@ def coverage(table: pandas.DataFrame) -> dict[str, Any]:
     return found
 
 
-def _enough(record: dict[str, Any], corpus: str, least: float, where: str, outcomes: Path) -> None:
+def _enough(record: dict[str, Any], corpus: str, least: float, where: str, kept: list[Path]) -> None:
     for split, found in record.items():
         if found["coverage"] < least:
             reasons = "; ".join(
@@ -95,7 +96,8 @@ def _enough(record: dict[str, Any], corpus: str, least: float, where: str, outco
             raise UserError(
                 f"corpus {corpus}, split {split}: {found['usable']} of {found['planned']} clips are usable, coverage "
                 f"{found['coverage']:.3f}, floor {least:g} ({where}.coverage): {reasons}; "
-                f"bring the clips and delete {outcomes} of their shards, or lower the floor in params/"
+                f"bring the clips and delete {kept[0]} of their shards (and {kept[1]}, where downloads failed that "
+                "should not have), or lower the floor in params/"
             )
 
 

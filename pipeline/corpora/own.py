@@ -17,6 +17,9 @@ from pathlib import Path
 from pipeline.corpora.annotations import SAFE, Item
 from pipeline.errors import UserError
 
+#: Letters of an id: its frames and sound are entries of a tar, whose names have 100 at most.
+LONGEST = 90
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -81,5 +84,7 @@ def _clip(where: str, row: dict[str, str | None], folder: Path) -> Clip:
     name = cells.get("id") or Path(file).with_suffix("").as_posix().replace("/", "_").replace(" ", "_")
     if not SAFE.fullmatch(name) or name.startswith("."):
         raise UserError(f"{where}: '{name}' may hold letters, digits and @ . _ - alone; give an id in the column 'id'")
+    if len(name) > LONGEST:
+        raise UserError(f"{where}: '{name}' has {len(name)} letters, {LONGEST} at most; give an id in the column 'id'")
     item = Item(name, (caption,), label=cells.get("label", ""), split=split)
     return Clip(item, path, cells.get("language", ""), cells.get("sha256", "").lower())

@@ -128,10 +128,15 @@ class Workers:
             return False
         while len(self._workers) <= index:
             self._workers.append(_Worker(self.function))
+        try:
+            self._workers[index].connection.send(task[1])
+        except OSError:  # it died while it had nothing to do
+            self._workers[index].kill()
+            self._workers[index] = _Worker(self.function)
+            self._workers[index].connection.send(task[1])
         worker = self._workers[index]
         worker.task = task
         worker.deadline = time.monotonic() + time_limit + (0 if worker.started else self.grace)
-        worker.connection.send(task[1])
         return True
 
     def _replace(self, index: int, failure: Failure) -> Failure:

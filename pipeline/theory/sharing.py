@@ -3,13 +3,17 @@
 `scenes` is rendered in three forms with the same contents and splits (pipeline/corpora/scenes.py); each method trains
 on one form and is tested on it, by the score chosen on validation, with galleries of one size. The initial model and
 the towers were trained on the unique form alone, which may favour it: compare methods within a form. `joint_gain` is
-T→VA minus the single pathway that is better on validation: what only both modalities together tell.
+T→VA minus the single pathway that is better on validation: what only both modalities together tell. The methods of a
+form answer the same captions: their differences are paired, with Holm's correction over the pairs of a measure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +23,7 @@ from pipeline.estimates import resampled
 from pipeline.files import write_json
 from pipeline.geometry import SCORES, mrr, ranks
 from pipeline.settings import Settings
+from pipeline.statistics import EQUIVALENCE_BAND, Array, Bootstrap, holm, verdict
 
 TABLE = "sharing"
 #: Pathway → rows of the tuple that stand for the clip.
@@ -38,6 +43,7 @@ def sharing(settings: Settings) -> None:
     gallery = min(z.shape[1] for stacks in test.values() for z in stacks)
     by_chance = {"R1": 1 / gallery, "MRR": sum(1 / (place + 1) for place in range(gallery)) / gallery, "joint_gain": 0}
     records: list[dict[str, Any]] = []
+    answers: dict[tuple[str, str], dict[str, Array]] = {}
     for run, stacks in test.items():
         form = str(settings.corpus(settings.run(run).corpora[0]).options["sharing"])
         score, single = choices[run]
@@ -45,23 +51,46 @@ def sharing(settings: Settings) -> None:
         values = [measured(z[:, :gallery], score, single) for z in stacks]
         for key in values[0]:
             least = -1.0 if key == "joint_gain" else 0.0
-            found = resampled([one[key].tolist() for one in values], settings.retrieval.bootstrap, settings.seed, least)
+            by_caption = np.array([one[key].tolist() for one in values])
+            answers.setdefault((form, key), {})[run] = by_caption
+            found = resampled(by_caption, settings.retrieval.bootstrap, settings.seed, least)
             chance = by_chance[key.rpartition("/")[2]]
             records.append(about | {"single": single, "measure": key, "chance": chance} | found)
+    differences = [one for (form, key), by in answers.items() for one in compared(settings, form, key, by)]
     for record in records:
-        record["rank"] = _rank(record, records)
+        record["rank"] = _rank(record, differences)
     notes = {"intervals": "95 %, bootstrap over seeds and captions", "unit": "share"}
     notes |= {"score": "chosen on validation by T2VA MRR; so is the single pathway that the gain is over"}
-    notes |= {"rank": "1 + methods whose interval lies above this one's; none where the interval reaches chance"}
-    write_json(paths.theory(settings, TABLE), {"records": records, "notes": notes})
+    notes |= {"rank": "1 + methods that are better by their difference; none where the interval reaches chance"}
+    notes |= {"differences": "first minus second, paired by caption and seed; p after Holm over the pairs of a measure"}
+    write_json(paths.theory(settings, TABLE), {"records": records, "differences": differences, "notes": notes})
     _figure(settings, records)
 
 
-def _rank(record: dict[str, Any], records: list[dict[str, Any]]) -> int | None:
+def compared(settings: Settings, form: str, measure: str, answers: Mapping[str, Array]) -> list[dict[str, Any]]:
+    """Paired differences of all pairs of runs, of which `answers` has a measure [seeds, captions], with verdicts."""
+    pairs = list(combinations(answers, 2))
+    gaps = [answers[first] - answers[second] for first, second in pairs]
+    found = [
+        Bootstrap(np.arange(gap.shape[1]), len(gap), settings.retrieval.bootstrap, settings.seed)(100 * gap)
+        for gap in gaps
+    ]
+    adjusted = holm([float(one.p_value()) for one in found])
+    records = []
+    for (first, second), one, p in zip(pairs, found, adjusted.tolist(), strict=True):
+        low, high = (float(end) / 100 for end in one.interval())
+        about = {"form": form, "measure": measure, "first": first, "second": second, "value": float(one.value) / 100}
+        about |= {"ci_low": low, "ci_high": high, "p_holm": p, "verdict": verdict(one, EQUIVALENCE_BAND, p)}
+        records.append(about)
+    return records
+
+
+def _rank(record: dict[str, Any], differences: list[dict[str, Any]]) -> int | None:
     if record["ci_low"] <= record["chance"]:
         return None
-    same = [r for r in records if (r["form"], r["measure"]) == (record["form"], record["measure"])]
-    return 1 + sum(other["ci_low"] > record["ci_high"] for other in same)
+    same = [one for one in differences if (one["form"], one["measure"]) == (record["form"], record["measure"])]
+    lost = {("first", "worse"), ("second", "better")}
+    return 1 + sum(any(one[side] == record["run"] and one["verdict"] == what for side, what in lost) for one in same)
 
 
 def chosen(validation: list[Tensor]) -> tuple[str, str]:

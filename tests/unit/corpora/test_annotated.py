@@ -237,6 +237,12 @@ def test_download(site: Site) -> None:
     assert site.parameters["ratelimit"] == 1000
     assert (site.parameters["sleep_interval"], site.parameters["max_sleep_interval"]) == (0.5, 1.5)
     assert next(iter(site.parameters["download_ranges"]({}, None)))["start_time"] == 30
+    import yt_dlp
+
+    own = yt_dlp.parse_options(["--remux-video", "mp4"]).ydl_opts  # what its command line makes of the wish
+    assert {key: site.parameters[key] for key in ("final_ext", "postprocessors")} == {
+        key: own[key] for key in ("final_ext", "postprocessors")
+    }
 
 
 @pytest.mark.parametrize(
@@ -246,6 +252,8 @@ def test_download(site: Site) -> None:
         "unable to download webpage: HTTP Error 503: Service Unavailable",
         "unable to download video data: HTTP Error 429: Too Many Requests",
         "Sign in to confirm you’re not a bot. Use --cookies",
+        "Video unavailable. YouTube is requiring a captcha challenge before playback",
+        "The following content is not available on this app. Watch on the latest version of YouTube",
     ],
 )
 def test_a_site_that_limits_stops_the_shard_and_loses_no_clip(site: Site, words: str) -> None:
@@ -280,7 +288,7 @@ def test_a_download_that_changed_on_disk_is_found(site: Site) -> None:
     file.write_bytes(b"viDeo")
     status, reason = fetched(s, corpus="vggsound")["a_000030"]
     assert status == "decode_error"
-    assert reason.endswith(f"first fetch says {hashlib.sha256(b'video').hexdigest()}")
+    assert f"first fetch says {hashlib.sha256(b'video').hexdigest()}; to fetch it again delete {file}" in reason
     file.unlink()  # as the reader of that line does: it comes again
     journal = paths.fetched(s, "vggsound", "test-0")
     assert fetched(s, corpus="vggsound")["a_000030"] == ("ok", "")
@@ -383,6 +391,7 @@ def test_own_data_with_splits(project: Path) -> None:
         ("file,text\n", "clips.csv: no column 'caption'"),
         ("file,caption\n", "holds no clip"),
         ("file,caption\n../x.mov,c\n", "line 2: file '../x.mov' lies outside"),
+        (f"file,caption\n{'x' * 91}.mov,c\n", "has 91 letters, 90 at most"),
         ("file,caption\na b/0.mov,\n", "line 2: file or caption is empty"),
         ("file,caption,split\na b/0.mov,x,dev\n", "split 'dev' is none of"),
         ("file,caption,split\na b/0.mov,x,test\na b/1.mov,x,\n", "clip 'a_b_1' has no split, others have"),

@@ -14,6 +14,7 @@ from pipeline.corpora import stamps_source
 from pipeline.corpora.stamps import split_concepts
 from pipeline.errors import UserError
 from pipeline.files import load_metadata, load_tensors
+from pipeline.models.spectrograms import heard
 from pipeline.settings import Settings, load
 
 ROOT = Path(__file__).parents[3]
@@ -67,6 +68,19 @@ def test_stand_ins_have_ten_modalities_and_no_content_twice(tmp_path: Path, monk
     assert about["real"] is False
     assert len(tensors) == 2 * (1 + len(about["languages"]))
     assert len({tuple(row.tolist()) for row in tensors["fr-train"][:, :20000:97]}) == len(about["captions"]["train"])
+
+
+def test_a_tower_that_hears_a_slice_hears_the_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paper's clips have up to 900 s of sound: the middle slice of a word filled up to that would be silence."""
+    monkeypatch.chdir(tmp_path)
+    smoke = load("smoke", ROOT)
+    long = smoke.model_copy(update={"media": smoke.media.model_copy(update={"seconds": 900.0})})
+    module.polyglot(long)
+    waves = load_tensors(paths.polyglot(long))["fr-test"]
+    assert waves.shape[1] <= module.SLICE_SECONDS * smoke.media.sample_rate
+    assert len(heard(waves.shape[1], 1)) == 1
+    ((start, stop),) = heard(waves.shape[1], 1)
+    assert waves[:, start:stop].any(1).all()
 
 
 def test_pictures_are_laid_on_grey() -> None:

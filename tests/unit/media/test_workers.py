@@ -46,3 +46,11 @@ def test_no_task_starts_no_process() -> None:
     with Workers(fake_decoder, 3, time_limit=1) as workers:
         assert list(workers.map([])) == []
         assert workers._workers == []
+
+
+def test_a_worker_that_dies_idle_is_replaced() -> None:
+    with Workers(fake_decoder, 1, time_limit=20) as workers:
+        assert list(workers.map([("a", ("a",))])) == [("a", "A")]
+        workers._workers[0].process.kill()
+        workers._workers[0].process.join()
+        assert list(workers.map([("b", ("b",))])) == [("b", "B")]

@@ -88,8 +88,18 @@ def test_sharing_ranks_methods_within_a_form(settings: Settings) -> None:
         for seed in (0, 1):
             store(paths.embeddings(settings, run, seed, row.corpora[0]), noise[row.method], seed)
     sharing(settings)
-    records = read_json(paths.theory(settings, "sharing"))["records"]
+    found = read_json(paths.theory(settings, "sharing"))
+    records = found["records"]
     assert {record["form"] for record in records} == {"redundant", "unique", "synergistic"}
+    value = {(r["run"], r["measure"]): r["value"] for r in records}
+    assert len(found["differences"]) == 6 * len({(r["form"], r["measure"]) for r in records})
+    for one in found["differences"]:
+        gap = value[one["first"], one["measure"]] - value[one["second"], one["measure"]]
+        assert one["value"] == pytest.approx(gap)
+        assert one["ci_low"] <= one["value"] <= one["ci_high"]
+        methods = settings.run(one["first"]).method, settings.run(one["second"]).method
+        if one["measure"] == "T2VA/R1" and methods == ("infonce", "unialign"):
+            assert (one["verdict"], one["p_holm"] < 0.05) == ("better", True)
     best = [record for record in records if record["measure"] == "T2VA/R1" and record["rank"] == 1]
     assert {record["method"] for record in best} == {"infonce"}
     for record in records:
