@@ -273,7 +273,7 @@ def _row(one: Planned, shard: str, entry: Corpus, captioned: bool) -> dict[str, 
         "split": one.split,
         "shard": shard,
         "captions": [] if captioned else list(item.captions),
-        "group": item.clip_id,
+        "group": item.url or item.clip_id,  # clips of one video are no independent ones
         "concepts": [item.label] if item.label else [],
         "language": one.language,
         "duration": 0.0,  # known when decoded; no number of frames is expected
