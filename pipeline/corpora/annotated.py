@@ -108,7 +108,9 @@ def fetch(settings: Settings, corpus: str, shard: str) -> None:
             passing[name] = outcome.reason
         known = sums.get(given.name, "") if given else "" if first else journal.sums.get(name, "")
         called = given.name if given else target.name
-        outcome, digest = _checked(outcome, target, called, recipe["sha256"] or known, settings.media.time_limit)
+        asked = 0.0 if given else recipe["end"] - recipe["start"]
+        expected = recipe["sha256"] or known
+        outcome, digest = _checked(outcome, target, called, expected, settings.media.time_limit, asked)
         if given is None and outcome.status == "decode_error":
             remedy = f"to fetch it again delete {target} and {paths.rendered(settings, corpus, shard)}"
             outcome = replace(outcome, reason=f"{outcome.reason}; {remedy}")
@@ -146,14 +148,16 @@ def _bring(
     return journal.add(name, download(recipe["url"], target, recipe["start"], recipe["end"], politeness))
 
 
-def _checked(outcome: Outcome, target: Path, called: str, expected: str, seconds: float) -> tuple[Outcome, str]:
+def _checked(
+    outcome: Outcome, target: Path, called: str, expected: str, seconds: float, asked: float
+) -> tuple[Outcome, str]:
     """The outcome after a look into the file, and the file's sha256; `called`: its name where it came from."""
     if outcome.status != "ok":
         return outcome, ""
     digest = sha256(target)
     if expected and digest != expected:
         return Outcome("decode_error", f"sha256 is {digest}, its source or first fetch says {expected}"), ""
-    reason = verify.damage(target, seconds, called)
+    reason = verify.damage(target, seconds, called, asked)
     return (Outcome("decode_error", reason), "") if reason else (outcome, digest)
 
 

@@ -59,10 +59,11 @@ class Listing:
     sizes: tuple[int, ...] = ()
 
 
-def damage(path: Path, seconds: float, name: str = "") -> str:
+def damage(path: Path, seconds: float, name: str = "", asked: float = 0.0) -> str:
     """Why the file cannot be trusted, in one line; empty if it decodes whole, each pass within `seconds`.
 
-    `name` is the one that its source gave the file, `path`'s by default.
+    `name` is the one that its source gave the file, `path`'s by default. `asked`: seconds of a longer video that were
+    asked for: where the connection broke, ffmpeg ends the file as if that were all.
     """
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         picture = Path(scratch) / "picture"
@@ -76,6 +77,7 @@ def damage(path: Path, seconds: float, name: str = "") -> str:
         problem = (
             _container(about, Path(name or path.name).suffix.lower())
             or _differences(decoded, packets, about)
+            or _short(decoded, asked)
             or _units(about, packets[0].sizes, picture)
         )
     return f"damaged: {problem}" if problem else ""
@@ -139,6 +141,12 @@ def _parsed(text: str) -> dict[int, Listing]:
         for stream, found in rows.items()
         if found
     }
+
+
+def _short(decoded: dict[int, Listing], asked: float) -> str:
+    """What is missing of the seconds asked for."""
+    length = max(one.end for one in decoded.values()) - min(one.first for one in decoded.values())
+    return f"{length:.2f} s of {asked:g} s asked for" if length < asked - TOLERANCE - 0.05 * asked else ""
 
 
 def _container(about: str, ending: str) -> str:

@@ -40,7 +40,7 @@ def settings(kind: str = "annotated", **corpora: dict[str, Any]) -> Settings:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(annotated.verify, "damage", lambda path, seconds, name: "")  # these files are no videos
+    monkeypatch.setattr(annotated.verify, "damage", lambda path, seconds, name, asked: "")  # these files are no videos
     monkeypatch.setitem(annotations.COUNTS, ("msrvtt", "test"), (4,))
     folder = tmp_path / "data" / "drop" / "msrvtt" / "annotations"
     folder.mkdir(parents=True)

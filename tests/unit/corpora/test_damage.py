@@ -192,6 +192,8 @@ def test_verify(corpus: Path) -> None:
     assert verify.damage(videos / "whole.mp4", 60) == ""
     assert verify.damage(videos / "silent.mp4", 60) == ""
     assert verify.damage(videos / "damaged4.mp4", 60).startswith("damaged: ")
+    assert verify.damage(videos / "whole.mp4", 60, asked=1) == ""
+    assert verify.damage(videos / "whole.mp4", 60, asked=30).endswith(" s of 30 s asked for")  # the connection broke
     assert verify.damage(videos / "whole.mp4", 0.001).startswith("damaged: decoding took longer")
     assert verify.damage(videos / "matroska.mp4", 60, "x.mkv") == ""
 
