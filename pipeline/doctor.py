@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.models.sources import Source
@@ -25,6 +26,8 @@ from pipeline.settings import Corpus, Settings, Weights
 #: Free disk that a scale needs beside the environment, GB; paper's is the estimate's.
 DISK = {"smoke": 1.0, "mini": 5.0}
 REQUIREMENTS = Path("envs") / "requirements.txt"
+#: Folders of large files, which may lie on disks of their own.
+LARGE = ("data", "features", "models", "embeddings", "state")
 
 
 @dataclass(frozen=True)
@@ -126,17 +129,20 @@ def ffmpeg() -> Check:
 
 
 def disk(settings: Settings, target: str = "table1") -> Check:
-    """Free space where the project lies."""
+    """Free space where the target's files go, and what of them is there already."""
     if settings.scale == "paper":
         from pipeline.estimate import gigabytes
 
         needed = gigabytes(settings, target)
     else:
         needed = DISK[settings.scale]
-    free = shutil.disk_usage(".").free / 1e9
-    state: Literal["ok", "missing"] = "ok" if free >= needed else "missing"
+    folders = [folder for name in LARGE if (folder := Path(name)).is_dir()]
+    disks = {folder.stat().st_dev: shutil.disk_usage(folder.resolve()).free for folder in [Path(), *folders]}
+    held = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+    free, held = sum(disks.values()) / 1e9, held / 1e9
+    state: Literal["ok", "missing"] = "ok" if free + held >= needed else "missing"
     remedy = "link data/, models/ and state/ (a training's checkpoints while it runs) to a larger disk"
-    return Check(state, "disk", f"{free:.0f} GB free of {needed:.0f} needed", remedy)
+    return Check(state, "disk", f"{free:.0f} GB free, {held:.0f} there, {needed:.0f} needed in all", remedy)
 
 
 def weights(settings: Settings, target: str = "table1") -> Iterator[Check]:
@@ -205,16 +211,19 @@ def _public(settings: Settings, name: str, corpus: Corpus, registry: str) -> Ite
     """The lists that a public corpus's splits are of, and the videos in its drop folder."""
     from pipeline.corpora import annotated, annotations, sources
 
+    refused = False
     for file in sources.source(registry).files:
         if (file.split == "test" and not corpus.test) or (file.split == "train" and not corpus.train + corpus.val):
             continue
         what = f"{name} {file.split} list"
         try:
             path = sources.annotation(registry, file.split)
+            items = annotations.read(path)
             if (registry, file.split) in annotations.COUNTS:
-                annotations.check(registry, file.split, annotations.read(path), path)
-            yield Check("ok", what, str(path))
+                annotations.check(registry, file.split, items, path)
+            yield Check("ok", what, f"{path}, {len(items)} clips")
         except UserError as error:
+            refused = True
             yield _refused(what, error)
     folder = sources.media_folder(registry)
     try:
@@ -224,9 +233,12 @@ def _public(settings: Settings, name: str, corpus: Corpus, registry: str) -> Ite
         return
     try:
         wanted = annotated.wanted(settings, name)
-    except UserError:  # its lists, as said above
+    except UserError as error:
         wanted = []
-    absent = [clip for clip in wanted if clip not in brought]
+        if not refused:  # whole lists that are too short for the splits
+            yield _refused(f"{name} splits", error)
+    fetched = {file.stem for file in paths.media(settings, name).glob("*.mp4")}
+    absent = [clip for clip in wanted if clip not in brought and clip not in fetched]
     there = len(wanted) - len(absent) if wanted else len(brought)
     where = f"{folder}, first absent: {absent[0]}" if absent else str(folder)
     yield _videos(name, corpus, there, where, sources.instructions(registry))

@@ -154,7 +154,8 @@ def test_released_models_are_named_with_their_place_and_stop_their_tables(
     assert trained.what.startswith("39 trainings")  # thirteen methods, three seeds
 
 
-def test_disk_is_the_targets(paper: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_is_the_targets(paper: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     small, large = (estimate.gigabytes(paper, target) for target in ("table2", "table1"))
     assert small < large
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9 * (small + large) / 2))
@@ -162,6 +163,12 @@ def test_disk_is_the_targets(paper: Settings, monkeypatch: pytest.MonkeyPatch) -
     check = doctor.disk(paper, "table1")
     assert check.state == "missing"
     assert "state/" in check.remedy
+    # What is there already is not wanted again.
+    drop = tmp_path / "data" / "drop" / "video.mp4"
+    drop.parent.mkdir(parents=True)
+    with drop.open("wb") as stream:
+        stream.truncate(int(1e9 * (large - small)))
+    assert doctor.disk(paper, "table1").state == "ok"
 
 
 @pytest.mark.parametrize(
