@@ -117,6 +117,9 @@ def _train(settings: Settings, run: str, seed: int, how: Recipe, data: Data, pla
         for path in state.iterdir():
             if path != ended:
                 path.unlink()
+        for other in state.parent.iterdir():  # links to weights that others have replaced would keep their disk
+            if other != state:
+                shutil.rmtree(other / "ended", ignore_errors=True)
 
 
 def linked(source: Path, target: Path) -> None:

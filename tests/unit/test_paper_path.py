@@ -341,6 +341,10 @@ def test_training_resumes_to_the_same_tensors_and_is_embedded(here: Path, monkey
     call(s, "pipeline.training.train.train", "unialign", [0])
     assert taken == [0, 1, 2, 3, 2, 3]
     assert not checkpoints.steps(state)
+    shutil.copytree(state, state.with_name("of-other-settings"))
+    shutil.rmtree(state)
+    call(s, "pipeline.training.train.train", "unialign", [0])
+    assert [left.name for left in state.parent.glob("*/ended")] == ["ended"]
     assert all(torch.equal(tensor, once[name]) for name, tensor in load_tensors(weights).items())
     record = json.loads((weights.parent / "run.json").read_text())
     assert "val/mean/cosine/R1" in record["validation"]
