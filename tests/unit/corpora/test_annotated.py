@@ -237,12 +237,15 @@ def test_download(site: Site) -> None:
     assert site.parameters["ratelimit"] == 1000
     assert (site.parameters["sleep_interval"], site.parameters["max_sleep_interval"]) == (0.5, 1.5)
     assert next(iter(site.parameters["download_ranges"]({}, None)))["start_time"] == 30
+
+
+def test_parameters_are_what_yt_dlp_makes_of_its_own_options(tmp_path: Path) -> None:
     import yt_dlp
 
-    own = yt_dlp.parse_options(["--remux-video", "mp4"]).ydl_opts  # what its command line makes of the wish
-    assert {key: site.parameters[key] for key in ("final_ext", "postprocessors")} == {
-        key: own[key] for key in ("final_ext", "postprocessors")
-    }
+    own = yt_dlp.parse_options(["--remux-video", "mp4"]).ydl_opts
+    ours = download._parameters(tmp_path / "x.mp4", 0, 0, download.Politeness(), None)
+    for key in ("final_ext", "postprocessors"):
+        assert ours[key] == own[key]
 
 
 @pytest.mark.parametrize(
