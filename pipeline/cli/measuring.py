@@ -107,12 +107,13 @@ def geometry(table: TableName, scale: Scale = None, threads: Threads = None) -> 
 
 @app.command()
 def tune(
-    method: Annotated[str, typer.Option(help="a method of params/spaces.yaml")],
+    method: Annotated[str, typer.Option(help="methods of params/spaces.yaml, separated by commas")],
     scale: Scale = None,
     threads: Threads = None,
 ) -> None:
-    """Search a method's space on validation; all trials, the curve, the winner."""
-    call("pipeline.training.tune.tune", scale, method, threads=threads)
+    """Search methods' spaces on validation; all trials, the curve, the winner of each."""
+    for name in method.split(","):
+        call("pipeline.training.tune.tune", scale, name, threads=threads)
 
 
 @app.command()

@@ -197,6 +197,7 @@ class Tuning(Strict):
     edge: float = Field(ge=0, lt=0.5, description="outer share of a range that counts as its edge")
     extra: int = Field(ge=0, description="trials of a round more, beyond an edge that the winner lies on")
     rounds: int = Field(ge=0, description="rounds more that every method has")
+    methods_per_job: int = Field(default=1, gt=0, description="methods that one job tunes in turn")
 
 
 class Modalities(Strict):

@@ -1,40 +1,54 @@
 # Tuning: the same number of trials for every method, on validation alone.
-rule tune_method:
-    input:
-        VAST / "weights.safetensors",
-        pooled_files(),
-    output:
-        paths.tuning(SETTINGS, "{method}"),
-    log:
-        log_of("tune/{method}"),
-    benchmark:
-        benchmark_of("tune/{method}")
-    conda:
-        ENVIRONMENT
-    threads: SETTINGS.threads_beside
-    resources:
-        **asked("tune"),
-    params:
-        code=code_digest("pipeline.training.tune"),
-        settings=lambda wildcards: digest(
-            [
-                SETTINGS.methods[wildcards.method].model_dump(),
-                {
-                    key: dimension.model_dump()
-                    for key, dimension in SETTINGS.spaces[wildcards.method].items()
-                },
-                SETTINGS.tuning.model_dump(),
-                SETTINGS.training.model_dump(),
-                {
-                    run: SETTINGS.stale(run)
-                    for run in SETTINGS.runs
-                    if SETTINGS.run(run).method == wildcards.method
-                },
-                SETTINGS.seed,
-            ]
-        ),
-    shell:
-        stage_beside("tune --method {wildcards.method}")
+METHODS = list(SETTINGS.spaces)
+STEP = SETTINGS.tuning.methods_per_job
+
+
+def tuned_by(method):
+    """Digest of what a method's tuning depends on."""
+    space = {
+        key: dimension.model_dump()
+        for key, dimension in SETTINGS.spaces[method].items()
+    }
+    stale = {
+        run: SETTINGS.stale(run)
+        for run in SETTINGS.runs
+        if SETTINGS.run(run).method == method
+    }
+    shared = [
+        SETTINGS.tuning.model_dump(exclude={"methods_per_job"}),
+        SETTINGS.training.model_dump(),
+        SETTINGS.seed,
+    ]
+    return digest([SETTINGS.methods[method].model_dump(), space, stale, *shared])
+
+
+for start in range(0, len(METHODS), STEP):
+
+    rule:
+        name:
+            f"tune_{METHODS[start].replace('-', '_')}"
+        input:
+            VAST / "weights.safetensors",
+            pooled_files(),
+        output:
+            [paths.tuning(SETTINGS, method) for method in METHODS[start : start + STEP]],
+        log:
+            log_of(f"tune/{METHODS[start]}"),
+        benchmark:
+            benchmark_of(f"tune/{METHODS[start]}")
+        conda:
+            ENVIRONMENT
+        threads: SETTINGS.threads_beside
+        resources:
+            **asked("tune"),
+        params:
+            methods=listed(METHODS[start : start + STEP]),
+            code=code_digest("pipeline.training.tune"),
+            settings=digest(
+                [tuned_by(method) for method in METHODS[start : start + STEP]]
+            ),
+        shell:
+            stage_beside("tune --method {params.methods}")
 
 
 rule report_tuning:
