@@ -3,25 +3,6 @@ METHODS = list(SETTINGS.spaces)
 STEP = SETTINGS.tuning.methods_per_job
 
 
-def tuned_by(method):
-    """Digest of what a method's tuning depends on."""
-    space = {
-        key: dimension.model_dump()
-        for key, dimension in SETTINGS.spaces[method].items()
-    }
-    stale = {
-        run: SETTINGS.stale(run)
-        for run in SETTINGS.runs
-        if SETTINGS.run(run).method == method
-    }
-    shared = [
-        SETTINGS.tuning.model_dump(exclude={"methods_per_job"}),
-        SETTINGS.training.model_dump(),
-        SETTINGS.seed,
-    ]
-    return digest([SETTINGS.methods[method].model_dump(), space, stale, *shared])
-
-
 for start in range(0, len(METHODS), STEP):
 
     rule:
