@@ -138,8 +138,9 @@ def disk(settings: Settings, target: str = "table1") -> Check:
         needed = DISK[settings.scale]
     folders = [folder for name in LARGE if (folder := Path(name)).is_dir()]
     disks = {folder.stat().st_dev: shutil.disk_usage(folder.resolve()).free for folder in [Path(), *folders]}
-    held = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file()) / 1e9
-    free = sum(disks.values()) / 1e9
+    files = (file.stat() for folder in folders for file in folder.rglob("*") if file.is_file())
+    sizes = {(one.st_dev, one.st_ino): one.st_size for one in files}  # links are one file
+    free, held = sum(disks.values()) / 1e9, sum(sizes.values()) / 1e9
     state: Literal["ok", "missing"] = "ok" if free + held >= needed else "missing"
     remedy = "link data/, models/ and state/ (a training's checkpoints while it runs) to a larger disk"
     return Check(state, "disk", f"{free:.0f} GB free, {held:.0f} there, {needed:.0f} needed in all", remedy)

@@ -20,10 +20,11 @@ from pipeline.corpora.stamps import split_concepts
 from pipeline.corpora.stamps_source import LANGUAGES, ROOT, library, read_sounds, recording
 from pipeline.errors import UserError
 from pipeline.files import save_tensors
+from pipeline.models.spectrograms import SLICE
 from pipeline.settings import Settings
 
 SPLITS = ("train", "test")
-SLICE_SECONDS = 10.24
+SLICE_SECONDS = SLICE / 100  # frames of 10 ms
 GROUND = 160
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 50), "blue": (40, 70, 220), "yellow": (240, 220, 30)}
 PLACES = {"left": 0.25, "right": 0.75}

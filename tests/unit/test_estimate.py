@@ -169,6 +169,10 @@ def test_disk_is_the_targets(paper: Settings, monkeypatch: pytest.MonkeyPatch, t
     with drop.open("wb") as stream:
         stream.truncate(int(1e9 * (large - small)))
     assert doctor.disk(paper, "table1").state == "ok"
+    found = doctor.disk(paper, "table1").found
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "link.mp4").hardlink_to(drop)
+    assert doctor.disk(paper, "table1").found == found
 
 
 @pytest.mark.parametrize(
